@@ -1,0 +1,132 @@
+//! Time as the rest of the crate sees it.
+//!
+//! Everything stored is wall-clock time ([`Timestamp`], milliseconds since the Unix epoch), because it has to mean the
+//! same after a restart. Everything waited for inside the process is tokio's monotonic time. [`Clock`] is the only
+//! place that asks the system what time it is; a simulated clock follows tokio's paused time in tests.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// Milliseconds since 1970-01-01 00:00:00 UTC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// A point in time from milliseconds since the Unix epoch.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This time plus `duration`, saturating at the end of time.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// This time minus `duration`, saturating at the beginning of time.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(millis))
+    }
+
+    /// How long from `earlier` to this time; zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// How long until `later`; zero when it has passed.
+    pub fn until(self, later: Self) -> Duration {
+        later.since(self)
+    }
+
+    fn instant(self) -> Option<jiff::Timestamp> {
+        jiff::Timestamp::from_millisecond(self.0).ok()
+    }
+
+    /// The date in the form of RFC 5322 section 3.3, in UTC: `Mon, 23 Nov 2026 13:26:00 +0000`.
+    pub fn to_rfc5322(self) -> String {
+        self.instant().map_or_else(String::new, |at| at.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string())
+    }
+
+    /// The date in the form of RFC 3339, in UTC, to the second.
+    pub fn to_rfc3339(self) -> String {
+        self.instant().map_or_else(String::new, |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_rfc3339())
+    }
+}
+
+/// Where the time comes from. Cheap to copy.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Clock {
+    /// The system's wall clock.
+    #[default]
+    System,
+    /// A wall clock that stood at `start` when tokio's clock stood at `origin` and moves with it: in a test with
+    /// paused time it moves only when the test lets it.
+    Simulated {
+        /// What the wall clock showed at `origin`.
+        start: Timestamp,
+        /// The monotonic instant that belongs to `start`.
+        origin: Instant,
+    },
+}
+
+impl Clock {
+    /// A clock that reads `start` now and moves with tokio's time from here.
+    pub fn simulated(start: Timestamp) -> Self {
+        Self::Simulated { start, origin: Instant::now() }
+    }
+
+    /// The wall-clock time now.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Self::System => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+            }
+            Self::Simulated { start, origin } => start.plus(origin.elapsed()),
+        }
+    }
+
+    /// The monotonic instant at which the wall clock will show `at`; now, when that has passed.
+    pub fn instant_of(&self, at: Timestamp) -> Instant {
+        Instant::now() + self.now().until(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_as_mail_and_json_want_them() {
+        let at = Timestamp::from_millis(1_795_440_360_000);
+        assert_eq!(at.to_rfc5322(), "Mon, 23 Nov 2026 13:26:00 +0000");
+        assert_eq!(at.to_rfc3339(), "2026-11-23T13:26:00Z");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_simulated_clock_follows_paused_time() {
+        let clock = Clock::simulated(Timestamp::from_millis(1_000));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(clock.now(), Timestamp::from_millis(6_000));
+        assert_eq!(clock.now().since(Timestamp::from_millis(9_000)), Duration::ZERO);
+    }
+}

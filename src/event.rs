@@ -1,0 +1,171 @@
+//! The one list of what can happen to a message. Log lines, the audit trail and webhooks all start here.
+//!
+//! An event about a message is stored in the same transaction as the change it tells of (`queue::Store`), and logged
+//! after the commit. Nothing in a log line is secret: addresses are masked, and there is no subject, code or link in an
+//! event at all.
+
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::clock::Timestamp;
+use crate::ident::{BusinessName, CategoryName, ClientName, MessageId, UpstreamName};
+use crate::mail::Recipient;
+use crate::outcome::Reason;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Accepted and stored: the client got its `250`.
+    Received,
+    /// Not accepted: the client got a 5xx by policy.
+    Refused,
+    /// Accepted, recorded, and by policy not handed over.
+    Suppressed,
+    /// Accepted and kept for an operator.
+    Held,
+    /// An operator let it go.
+    Released,
+    /// An attempt did not succeed; there will be another.
+    Deferred,
+    /// The upstream took it.
+    HandedOver,
+    /// The upstream refused it for good.
+    Failed,
+    /// Its life ended before it could be handed over.
+    Expired,
+    /// A newer message of the same shape took its place.
+    Superseded,
+    /// An operator removed it.
+    Removed,
+    /// It was sent, no answer came, and it won't be sent again.
+    Unknown,
+}
+
+impl Kind {
+    /// The name used in logs, webhooks and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Refused => "refused",
+            Self::Suppressed => "suppressed",
+            Self::Held => "held",
+            Self::Released => "released",
+            Self::Deferred => "deferred",
+            Self::HandedOver => "handed-over",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Superseded => "superseded",
+            Self::Removed => "removed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One thing that happened to one message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The event's own identifier: stays the same however often it is told.
+    pub id: MessageId,
+    /// What happened.
+    pub kind: Kind,
+    /// When.
+    pub at: Timestamp,
+    /// The message.
+    pub subject: About,
+    /// How many attempts were made so far.
+    pub attempts: u32,
+    /// Why, where there is a why.
+    pub reason: Option<Reason>,
+    /// The upstream, where one was involved.
+    pub upstream: Option<UpstreamName>,
+    /// The upstream's reference, once it was handed over.
+    pub reference: Option<String>,
+}
+
+/// Which message an event is about: all that may be told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The message to this recipient.
+    pub message: MessageId,
+    /// The id the client was given: the same for all recipients of one submission.
+    pub submission: MessageId,
+    /// Who handed it to us.
+    pub client: ClientName,
+    /// On whose behalf.
+    pub business: Option<BusinessName>,
+    /// What it is.
+    pub category: CategoryName,
+    /// What decided that: a rule's name, a recognition rule, `client-binding`, `declared`.
+    pub rule: String,
+    /// The recipient. Sealed in the store; its Debug form and log lines show it masked.
+    pub recipient: Recipient,
+    /// The application's own Message-ID, or the `reference` it gave.
+    pub application_id: Option<String>,
+    /// When it was accepted.
+    pub accepted: Timestamp,
+}
+
+impl Event {
+    /// An event of `kind` about a message, with a fresh id and nothing else said yet.
+    pub fn new(kind: Kind, at: Timestamp, subject: About) -> Self {
+        Self {
+            id: MessageId::generate(),
+            kind,
+            at,
+            subject,
+            attempts: 0,
+            reason: None,
+            upstream: None,
+            reference: None,
+        }
+    }
+
+    /// The same event with its reason.
+    #[must_use]
+    pub fn because(mut self, reason: Reason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// Writes the event as one structured log line.
+    pub fn log(&self) {
+        let about = &self.subject;
+        let reason = self.reason.as_ref().map(ToString::to_string).unwrap_or_default();
+        let class = self.reason.as_ref().map_or("", |reason| reason.class.as_str());
+        let millis = u64::try_from(self.at.since(about.accepted).as_millis()).unwrap_or(u64::MAX);
+        macro_rules! line {
+            ($level:ident) => {
+                $level!(
+                    target: "authrelay::event",
+                    id = %about.submission,
+                    message = %about.message,
+                    client = %about.client,
+                    business = about.business.as_ref().map_or("", BusinessName::as_str),
+                    category = %about.category,
+                    rule = about.rule,
+                    to = about.recipient.masked(),
+                    attempts = self.attempts,
+                    age_ms = millis,
+                    upstream = self.upstream.as_ref().map_or("", UpstreamName::as_str),
+                    reference = self.reference.as_deref().unwrap_or(""),
+                    class,
+                    reason,
+                    "{}",
+                    self.kind.as_str()
+                )
+            };
+        }
+        match self.kind {
+            Kind::Failed | Kind::Expired | Kind::Unknown | Kind::Deferred => line!(warn),
+            Kind::Received
+            | Kind::Refused
+            | Kind::Suppressed
+            | Kind::Held
+            | Kind::Released
+            | Kind::HandedOver
+            | Kind::Superseded
+            | Kind::Removed => line!(info),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The vocabulary of mail: addresses, header fields, messages, envelopes.
+//!
+//! Everything here was checked when it was made: an [`Address`] holds no CR, LF, NUL or space outside a quoted string,
+//! so it can be written into a command or a header without looking at it again.
+
+mod address;
+mod header;
+mod message;
+
+pub use address::{Address, AddressError, Mailbox, PhoneNumber, Recipient, ReversePath, mask};
+pub use header::{Field, HeaderFields};
+pub use message::{Envelope, Message, Need};

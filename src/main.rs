@@ -1,0 +1,3 @@
+//! The `authrelay` command.
+
+fn main() {}
