@@ -27,7 +27,14 @@ pub struct HeaderFields {
 impl HeaderFields {
     /// Scans `raw` up to the empty line that ends the header, or to its end. Lines end in CR LF; a last line without
     /// its line end is taken as it stands.
+    ///
+    /// A message whose first line is no field has no header: all of it is body, as it is to Postfix, sendmail and most
+    /// readers. The exception is the separator line of an mbox file in front of a field: it is kept as a line that is
+    /// no field. A nameless first field is therefore always such a line.
     pub fn scan(raw: &[u8]) -> Self {
+        if starts_without_header(raw) {
+            return Self { fields: Vec::new(), end: 0, body: 0 };
+        }
         let mut fields: Vec<Field> = Vec::new();
         let mut at = 0;
         while at < raw.len() {
@@ -68,6 +75,23 @@ impl HeaderFields {
     pub fn named<'a>(&'a self, raw: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a Field> {
         self.fields.iter().filter(move |field| raw[field.name.clone()].eq_ignore_ascii_case(name.as_bytes()))
     }
+}
+
+fn starts_without_header(raw: &[u8]) -> bool {
+    let is_field = |from: usize, to: usize| !field_of_line(raw, from, to).name.is_empty();
+    let first = line_end(raw, 0);
+    if raw.starts_with(b"\r\n") || is_field(0, first) {
+        return false;
+    }
+    let before_field = is_field(first, line_end(raw, first));
+    !(before_field && is_mbox_separator(&raw[..first]))
+}
+
+/// `From someone Mon Nov 23 13:26:00 2026`, plain or quoted: told from a text that starts with "From" by its time.
+fn is_mbox_separator(line: &[u8]) -> bool {
+    let is_time =
+        |part: &[u8]| part[2] == b':' && [part[0], part[1], part[3], part[4]].iter().all(u8::is_ascii_digit);
+    (line.starts_with(b"From ") || line.starts_with(b">From ")) && line.windows(5).any(is_time)
 }
 
 fn line_end(raw: &[u8], from: usize) -> usize {
@@ -121,8 +145,25 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_field_is_kept_as_one_without_a_name() {
-        let raw = b"From someone Mon Nov 23\r\nSubject: x\r\n\r\n";
+        let raw = b"From someone Mon Nov 23 13:26:00 2026\r\nSubject: x\r\n\r\n";
         assert_eq!(names(raw), ["", "Subject"]);
+        assert_eq!(names(b"Subject: x\r\nnot a field\r\n\r\n"), ["Subject", ""]);
+    }
+
+    #[test]
+    fn a_message_that_does_not_start_with_a_field_is_all_body() {
+        for raw in [
+            &b"Your code is 123456.\r\n\r\nBye\r\n"[..],
+            b"From the team\r\nCode: 123456\r\n",
+            b"From 10:30 on it is\r\n123456\r\n",
+            b" folded: start\r\nSubject: x\r\n",
+            b"From a Mon Nov 23 13:26:00 2026\r\n",
+        ] {
+            let header = HeaderFields::scan(raw);
+            assert_eq!((header.fields().len(), header.end(), header.body()), (0, 0, 0));
+        }
+        let header = HeaderFields::scan(b"\r\nSubject: x\r\n\r\n");
+        assert_eq!((header.fields().len(), header.end(), header.body()), (0, 0, 2));
     }
 
     #[test]

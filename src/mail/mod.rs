@@ -4,9 +4,11 @@
 //! so it can be written into a command or a header without looking at it again.
 
 mod address;
+mod fold;
 mod header;
 mod message;
 
 pub use address::{Address, AddressError, Mailbox, PhoneNumber, Recipient, ReversePath, mask};
+pub use fold::Folder;
 pub use header::{Field, HeaderFields};
 pub use message::{Envelope, Message, Need};
