@@ -1,14 +1,16 @@
 //! authrelay: a relay that lets only authentication mail through.
 //!
-//! The modules stand in the order in which a message meets them. To see its whole path on one page, read `pipeline`.
+//! The modules stand in the order in which a message meets them; `ARCHITECTURE.md` draws the way. To see the whole path
+//! of a message on one page, read [`pipeline`].
 
-// The vocabulary: knows nothing of anything below.
+// The vocabulary: knows nothing of what stands below it.
 pub mod clock;
+pub mod event;
 pub mod ident;
 pub mod mail;
 pub mod outcome;
 pub mod secret;
 
-pub mod event;
-
-// The edge where mail comes in.
+// The way in: SMTP, and who is speaking.
+pub mod client;
+pub mod smtp;

@@ -1,0 +1,353 @@
+//! The dialogue with one peer: which command may come when, and what it is answered.
+//!
+//! The order of RFC 5321 section 4.1.4, the security rules of RFC 3207 and RFC 4954. The session trusts nothing it
+//! reads. After every end of a transaction, good or bad, it is as before MAIL, and AUTH stays.
+//!
+//! The greeting, EHLO and STARTTLS are here, AUTH in `login`, MAIL, RCPT and DATA in `transaction`.
+
+mod login;
+mod transaction;
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, debug_span, error, warn};
+
+use crate::mail::Address;
+use crate::outcome::{Detail, Reply};
+
+use super::command::{self, Command, Offer};
+use super::connection::{Busy, Connection, Encrypted, End, Transport};
+use super::line::{Expect, Line};
+use super::{Handler, Limits, ListenerConfig, ListenerTls, Peer, Server, SessionFacts};
+
+/// Leads one session from greeting to end. Returns when the connection is closed.
+pub async fn serve(
+    transport: impl Transport + 'static,
+    peer: Peer,
+    listener: Arc<ListenerConfig>,
+    server: Server,
+    shutdown: CancellationToken,
+) {
+    let span = debug_span!("smtp", listener = %peer.listener, peer = ?peer.address);
+    let connection = Connection::new(Box::new(transport), &server.config().limits, shutdown);
+    let tls = if listener.tls == ListenerTls::Off { None } else { server.tls() };
+    let setting = Setting { peer, listener, server, tls };
+    let session = async {
+        let Some((mut session, greeting)) = open(connection, setting).await else { return };
+        session.connection.queue(&greeting);
+        let Err(end) = session.dialogue().await;
+        debug!(?end, "session over");
+        if let Some(farewell) = farewell(end) {
+            session.connection.queue(&farewell);
+        }
+        if end != End::Disconnected {
+            session.connection.close().await;
+        }
+    };
+    session.instrument(span).await;
+}
+
+/// What does not change in a session.
+struct Setting {
+    peer: Peer,
+    listener: Arc<ListenerConfig>,
+    server: Server,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+struct Session {
+    setting: Setting,
+    connection: Connection,
+    handler: Box<dyn Handler>,
+    facts: SessionFacts,
+    has_said_hello: bool,
+    transaction: Option<Transaction>,
+    tally: Tally,
+}
+
+/// A mail transaction between MAIL and the answer to DATA.
+struct Transaction {
+    smtputf8: bool,
+    recipients: Vec<Address>,
+}
+
+#[derive(Default)]
+struct Tally {
+    errors: u32,
+    auth_failures: u32,
+    messages: u32,
+}
+
+/// TLS from the first byte where the listener says so, then the service's word, then the greeting to send.
+async fn open(mut connection: Connection, setting: Setting) -> Option<(Session, Reply)> {
+    let mut facts = SessionFacts::default();
+    if setting.listener.tls == ListenerTls::Implicit {
+        let Some(config) = &setting.tls else {
+            error!(listener = %setting.peer.listener, "there is no certificate: a connection was refused");
+            return None;
+        };
+        let patience = setting.server.config().limits.handshake;
+        facts = facts_of(&connection.start_tls(config, patience).await.ok()?);
+    }
+    match setting.server.service().connect(&setting.peer) {
+        Ok(handler) => {
+            let greeting =
+                Reply::plain(220, [format!("{} ESMTP authrelay", setting.server.config().hostname)]);
+            let (transaction, tally) = (None, Tally::default());
+            let has_said_hello = false;
+            Some((
+                Session { setting, connection, handler, facts, has_said_hello, transaction, tally },
+                greeting,
+            ))
+        }
+        Err(reply) => {
+            debug!(code = reply.code(), "the service refused the connection");
+            connection.queue(&reply);
+            connection.close().await;
+            None
+        }
+    }
+}
+
+/// What is known after a handshake, and nothing that was said before it.
+fn facts_of(handshake: &Encrypted) -> SessionFacts {
+    let &Encrypted { version, certificate } = handshake;
+    SessionFacts { tls: Some(version), certificate, ..SessionFacts::default() }
+}
+
+/// What a peer is told at last.
+fn farewell(end: End) -> Option<Reply> {
+    match end {
+        End::Disconnected | End::Answered => None,
+        End::Idle => Some(Reply::new(421, Detail(4, 2), "time-out, closing connection")),
+        End::SessionOver => {
+            Some(Reply::new(421, Detail(4, 2), "the session lasted too long, closing connection"))
+        }
+        End::TooSlow => {
+            Some(Reply::new(421, Detail(4, 2), "the message came too slowly, closing connection"))
+        }
+        End::Stopping => Some(Reply::new(421, Detail(3, 2), "shutting down, closing connection")),
+        End::TooManyErrors => Some(Reply::new(421, Detail(7, 0), "too many errors, closing connection")),
+        End::TooManyAuthFailures => {
+            Some(Reply::new(421, Detail(7, 0), "too many failed logins, closing connection"))
+        }
+        End::TooManyMessages => {
+            Some(Reply::new(421, Detail(7, 0), "too many messages in one connection, closing connection"))
+        }
+        End::NotSmtp => Some(Reply::new(421, Detail(7, 0), "this is an SMTP server, closing connection")),
+        End::Fault => Some(Reply::new(421, Detail(3, 0), "internal error, closing connection")),
+    }
+}
+
+impl Session {
+    async fn dialogue(&mut self) -> Result<Infallible, End> {
+        loop {
+            let busy = if self.transaction.is_some() { Busy::InTransaction } else { Busy::Idle };
+            if busy == Busy::Idle && self.connection.is_stopping() {
+                return Err(End::Stopping);
+            }
+            match self.connection.read_line(Expect::Command, busy).await? {
+                Line::Whole(line) if command::is_http(&line) => return Err(End::NotSmtp),
+                Line::Whole(line) => match command::parse(&line, self.offer()) {
+                    Ok(command) => self.obey(command).await?,
+                    Err(reply) => self.answer(&reply)?,
+                },
+                Line::Broken => {
+                    self.answer(&Reply::new(
+                        500,
+                        Detail(5, 2),
+                        "a command ends in CR LF, without other CR, LF or NUL",
+                    ))?;
+                }
+                Line::TooLong => self.answer(&Reply::new(500, Detail(5, 2), "line too long"))?,
+                Line::Flood => {
+                    self.connection.queue(&Reply::new(
+                        500,
+                        Detail(5, 2),
+                        "line too long, closing connection",
+                    ));
+                    return Err(End::Answered);
+                }
+                Line::ClientHello => {
+                    let Peer { listener, address } = &self.setting.peer;
+                    warn!(%listener, peer = ?address, "a client speaks TLS at once; this port wants STARTTLS first");
+                    return Err(End::NotSmtp);
+                }
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<(), End> {
+        let before_tls =
+            matches!(command, Command::Ehlo(_) | Command::Noop | Command::Quit | Command::StartTls);
+        if self.setting.listener.tls == ListenerTls::Required && self.facts.tls.is_none() && !before_tls {
+            return self.answer(&Reply::new(530, Detail(7, 0), "STARTTLS comes first"));
+        }
+        match command {
+            Command::Ehlo(name) => self.ehlo(name),
+            Command::Helo(name) => {
+                self.hello(name);
+                self.answer(&Reply::plain(250, [&self.setting.server.config().hostname]))
+            }
+            Command::StartTls => self.start_tls().await,
+            Command::Auth { mechanism, initial } => self.auth(mechanism, initial).await,
+            Command::Mail(mail) => self.mail(mail).await,
+            Command::Rcpt(to) => self.rcpt(to).await,
+            Command::Data => self.data().await,
+            Command::Rset => {
+                self.reset();
+                self.answer(&Reply::new(250, Detail(0, 0), "ok"))
+            }
+            Command::Noop => self.answer(&Reply::new(250, Detail(0, 0), "ok")),
+            Command::Vrfy => self.answer(&Reply::new(252, Detail(5, 0), "not verified; send mail and see")),
+            Command::Help => {
+                self.answer(&Reply::new(214, Detail(0, 0), "this is an SMTP relay, see RFC 5321"))
+            }
+            Command::NotOffered => self.answer(&Reply::new(502, Detail(5, 1), "command not offered")),
+            Command::Quit => {
+                self.connection.queue(&Reply::new(221, Detail(0, 0), "bye"));
+                Err(End::Answered)
+            }
+        }
+    }
+
+    fn ehlo(&mut self, name: String) -> Result<(), End> {
+        self.hello(name);
+        self.facts.extended = true;
+        let config = self.setting.server.config();
+        let mut lines = vec![config.hostname.clone(), "PIPELINING".to_owned()];
+        lines.push(format!("SIZE {}", config.limits.message_size));
+        if self.may_start_tls() && self.setting.tls.is_some() {
+            lines.push("STARTTLS".to_owned());
+        }
+        if self.may_auth() {
+            lines.push("AUTH PLAIN LOGIN".to_owned());
+        }
+        lines.push("8BITMIME".to_owned());
+        if self.setting.listener.smtputf8 {
+            lines.push("SMTPUTF8".to_owned());
+        }
+        lines.push("ENHANCEDSTATUSCODES".to_owned());
+        self.answer(&Reply::plain(250, lines))
+    }
+
+    fn hello(&mut self, name: String) {
+        debug!(%name, "hello");
+        self.reset();
+        self.facts.helo = name;
+        self.facts.extended = false;
+        self.has_said_hello = true;
+    }
+
+    async fn start_tls(&mut self) -> Result<(), End> {
+        if !self.may_start_tls() {
+            let text =
+                if self.facts.tls.is_some() { "TLS is active already" } else { "STARTTLS is not offered" };
+            let code = if self.facts.tls.is_some() { 503 } else { 502 };
+            return self.answer(&Reply::new(code, Detail(5, 1), text));
+        }
+        let Some(config) = self.setting.tls.clone() else {
+            return self.answer(&Reply::new(454, Detail(7, 0), "TLS is not available at the moment"));
+        };
+        self.connection.queue(&Reply::new(220, Detail(0, 0), "ready for TLS"));
+        let patience = self.limits().handshake;
+        let handshake = self.connection.start_tls(&config, patience).await?;
+        debug!(version = handshake.version, "TLS");
+        let had_user = self.facts.user.is_some();
+        self.reset();
+        self.facts = facts_of(&handshake);
+        self.has_said_hello = false;
+        if had_user {
+            match self.setting.server.service().connect(&self.setting.peer) {
+                Ok(handler) => self.handler = handler,
+                Err(reply) => {
+                    self.connection.queue(&reply);
+                    return Err(End::Answered);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.transaction = None;
+        self.handler.reset();
+    }
+
+    /// Queues a reply of the session's own; errors are counted.
+    fn answer(&mut self, reply: &Reply) -> Result<(), End> {
+        self.connection.queue(reply);
+        if !reply.is_positive() {
+            self.tally.errors += 1;
+            if self.tally.errors >= self.limits().errors {
+                return Err(End::TooManyErrors);
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues a reply of the handler. That a client we know has something refused is no error in the protocol.
+    fn pass_on(&mut self, reply: &Reply) -> Result<(), End> {
+        if self.handler.is_known_client() {
+            self.connection.queue(reply);
+        } else {
+            self.answer(reply)?;
+        }
+        closing(reply)
+    }
+
+    fn may_start_tls(&self) -> bool {
+        let offered = matches!(self.setting.listener.tls, ListenerTls::StartTls | ListenerTls::Required);
+        offered && self.facts.tls.is_none()
+    }
+
+    fn may_auth(&self) -> bool {
+        let named = |address| self.setting.listener.plaintext_auth.iter().any(|net| net.contains(&address));
+        match self.setting.listener.tls {
+            _ if self.facts.tls.is_some() => true,
+            ListenerTls::Required => false,
+            ListenerTls::Off | ListenerTls::StartTls | ListenerTls::Implicit => {
+                self.setting.peer.address.is_some_and(named)
+            }
+        }
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.setting.server.config().limits
+    }
+
+    fn offer(&self) -> Offer<'_> {
+        Offer { hostname: &self.setting.server.config().hostname, smtputf8: self.setting.listener.smtputf8 }
+    }
+}
+
+fn out_of_order(text: &str) -> Reply {
+    Reply::new(503, Detail(5, 1), text)
+}
+
+/// A 421 or 521 says that the connection is closed (RFC 5321 section 3.8, RFC 7504).
+fn closing(reply: &Reply) -> Result<(), End> {
+    if matches!(reply.code(), 421 | 521) { Err(End::Answered) } else { Ok(()) }
+}
+
+/// Lets the handler work. A panic in there ends this session with a temporary error, and nothing else.
+async fn guarded<T>(work: impl Future<Output = T>) -> Result<T, End> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.map_or_else(
+            |_| {
+                error!("a defect: the handler of a session panicked");
+                Poll::Ready(Err(End::Fault))
+            },
+            |poll| poll.map(Ok),
+        )
+    })
+    .await
+}

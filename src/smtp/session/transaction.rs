@@ -1,0 +1,119 @@
+//! One mail transaction in a session: MAIL, RCPT, DATA (RFC 5321 section 4.1.1).
+
+use tracing::debug;
+
+use crate::mail::{Address, ReversePath};
+use crate::outcome::{Detail, Reply};
+use crate::smtp::BareLf;
+use crate::smtp::command::{Mail, needs_smtputf8};
+use crate::smtp::connection::End;
+use crate::smtp::receive::{Received, make_room, no_memory, receive, too_big};
+
+use super::{Session, Transaction, guarded, out_of_order};
+
+impl Session {
+    pub(super) async fn mail(&mut self, mail: Mail) -> Result<(), End> {
+        if !self.has_said_hello {
+            return self.answer(&out_of_order("EHLO comes first"));
+        }
+        if self.transaction.is_some() {
+            return self.answer(&out_of_order("MAIL was given already"));
+        }
+        let limit = self.limits().message_size;
+        if mail.size.is_some_and(|size| size > limit) {
+            return self.answer(&too_big(limit));
+        }
+        if self.tally.messages >= self.limits().messages_per_connection {
+            return Err(End::TooManyMessages);
+        }
+        let from = match &mail.from {
+            ReversePath::Null => "<>".to_owned(),
+            ReversePath::Address(address) => address.masked(),
+        };
+        match guarded(self.handler.mail(&self.facts, &mail.from)).await? {
+            Ok(()) => {
+                debug!(from, "MAIL");
+                self.transaction = Some(Transaction { smtputf8: mail.smtputf8, recipients: Vec::new() });
+                self.answer(&Reply::new(250, Detail(1, 0), "sender ok"))
+            }
+            Err(reply) => {
+                debug!(from, code = reply.code(), "MAIL refused");
+                self.pass_on(&reply)
+            }
+        }
+    }
+
+    pub(super) async fn rcpt(&mut self, to: Address) -> Result<(), End> {
+        let limit = self.limits().recipients;
+        let Some(transaction) = &mut self.transaction else {
+            return self.answer(&out_of_order("MAIL comes first"));
+        };
+        if !to.is_ascii() && !transaction.smtputf8 {
+            return self.answer(&needs_smtputf8());
+        }
+        let welcome = Reply::new(250, Detail(1, 5), "recipient ok");
+        if transaction.recipients.contains(&to) {
+            return self.answer(&welcome);
+        }
+        if transaction.recipients.len() >= limit {
+            // No error of the client's: RFC 5321 section 4.5.3.1.10 has it send the message to those it has.
+            self.connection.queue(&Reply::new(452, Detail(5, 3), "too many recipients"));
+            return Ok(());
+        }
+        match guarded(self.handler.rcpt(&to)).await? {
+            Ok(()) => {
+                debug!(to = to.masked(), "RCPT");
+                transaction.recipients.push(to);
+                self.answer(&welcome)
+            }
+            Err(reply) => {
+                debug!(to = to.masked(), code = reply.code(), "RCPT refused");
+                self.pass_on(&reply)
+            }
+        }
+    }
+
+    pub(super) async fn data(&mut self) -> Result<(), End> {
+        match &self.transaction {
+            None => return self.answer(&out_of_order("MAIL comes first")),
+            Some(transaction) if transaction.recipients.is_empty() => {
+                return self.answer(&Reply::new(554, Detail(5, 1), "no valid recipients"));
+            }
+            Some(_) => {}
+        }
+        let bare_lf = self.setting.listener.bare_lf.unwrap_or_else(|| {
+            if self.handler.is_known_client() { BareLf::Normalize } else { BareLf::Refuse }
+        });
+        // A clone of the cheap handle, so that the message's room borrows nothing of the session.
+        let server = self.setting.server.clone();
+        let Some(room) = make_room(server.budget(), &server.config().limits) else {
+            self.reset();
+            return self.answer(&no_memory());
+        };
+        self.connection.queue(&Reply::plain(354, ["end with <CR><LF>.<CR><LF>"]));
+        match receive(&mut self.connection, room, bare_lf).await? {
+            Received::Message(message, share) => {
+                let octets = message.len();
+                let reply = guarded(self.handler.data(message)).await?;
+                drop(share);
+                debug!(octets, code = reply.code(), "DATA");
+                self.tally.messages += 1;
+                if reply.is_positive() {
+                    self.tally.errors = 0;
+                }
+                self.reset();
+                self.pass_on(&reply)
+            }
+            Received::Refused(reply) => {
+                debug!(code = reply.code(), "DATA refused");
+                self.reset();
+                self.answer(&reply)
+            }
+            Received::Cut(reply) => {
+                debug!(code = reply.code(), "DATA cut off");
+                self.connection.queue(&reply);
+                Err(End::Answered)
+            }
+        }
+    }
+}
