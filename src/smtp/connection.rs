@@ -25,8 +25,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
 
 /// What is read at once while waiting for a command. An idle connection keeps this much memory.
 const COMMAND_CHUNK: usize = 1 << 10;
-/// What is read at once of a message.
-const MESSAGE_CHUNK: usize = 16 << 10;
+/// What is read at once of a message. It counts against the budget of memory while a message is read.
+pub(super) const MESSAGE_CHUNK: usize = 8 << 10;
 /// Replies that have come to this are written even though more commands are waiting.
 const OUTPUT_MAX: usize = 8 << 10;
 /// How long a peer that is in the middle of a transaction may go on after we were told to stop.

@@ -1,7 +1,7 @@
 //! Octets that came in and were not looked at yet, and the command lines in them.
 //!
 //! A line ends at CR LF and nowhere else. Memory is bounded: of a line that is too long nothing is kept, and a peer that
-//! goes on and on is cut off. Whatever was taken out is overwritten, because it may have been a password.
+//! goes on and on is cut off. A line that was taken out is overwritten, because it may have been a password.
 
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -63,6 +63,8 @@ impl LineBuffer {
             let broken = line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
             if broken { Line::Broken } else { Line::Whole(Zeroizing::new(line.to_vec())) }
         };
+        let taken = self.at..self.at + end;
+        self.octets[taken].zeroize();
         self.consume(end + 2);
         Some(line)
     }
@@ -72,11 +74,9 @@ impl LineBuffer {
         &self.octets[self.at..]
     }
 
-    /// Takes `count` octets off the front, and wipes them.
+    /// Takes `count` octets off the front.
     pub(super) fn consume(&mut self, count: usize) {
-        let end = (self.at + count).min(self.octets.len());
-        self.octets[self.at..end].zeroize();
-        self.at = end;
+        self.at = (self.at + count).min(self.octets.len());
         if self.at == self.octets.len() {
             self.clear();
         }
@@ -84,7 +84,7 @@ impl LineBuffer {
 
     /// Forgets everything that came in.
     pub(super) fn clear(&mut self) {
-        self.octets.zeroize();
+        self.octets.clear();
         self.at = 0;
         if self.octets.capacity() > IDLE_CAPACITY {
             self.octets = Vec::new();
@@ -197,7 +197,7 @@ mod tests {
         let mut buffer = LineBuffer::default();
         buffer.room(64).extend_from_slice(b"hunter2\r\nNOOP\r\n");
         assert_eq!(buffer.next(Expect::AuthResponse), Some(whole(b"hunter2")));
-        assert_eq!(&buffer.octets[..9], [0; 9]);
+        assert_eq!(&buffer.octets[..9], b"\0\0\0\0\0\0\0\r\n");
     }
 
     #[test]

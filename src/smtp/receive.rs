@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::outcome::{Detail, Reply};
 
 use super::budget::{Budget, Share};
-use super::connection::{Connection, End, Pace};
+use super::connection::{Connection, End, MESSAGE_CHUNK, Pace};
 use super::data::{Framer, Framing, Sink};
 use super::{BareLf, Limits};
 
@@ -31,10 +31,11 @@ pub(super) enum Received {
 
 /// Room for one message. `None`: there is none left in the budget.
 pub(super) fn make_room<'a>(budget: &Budget, limits: &'a Limits) -> Option<Collector<'a>> {
-    let mut share = budget.share();
-    share.grow(FIRST_SHARE).then(|| Collector {
+    let (mut input, mut share) = (budget.share(), budget.share());
+    (input.grow(MESSAGE_CHUNK) && share.grow(FIRST_SHARE)).then(|| Collector {
         limits,
         share,
+        _input: input,
         message: Vec::with_capacity(FIRST_SHARE),
         line: 0,
         in_header: true,
@@ -82,7 +83,10 @@ fn bare(text: &str) -> Reply {
 /// A message as it grows, and the limits it must keep.
 pub(super) struct Collector<'a> {
     limits: &'a Limits,
+    /// What the message holds.
     share: Share,
+    /// What the connection's input buffer holds, also while it only throws away.
+    _input: Share,
     message: Vec<u8>,
     line: usize,
     in_header: bool,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use authrelay::smtp::BareLf;
+use proptest::prelude::*;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{Desk, Setup};
 
@@ -38,7 +40,7 @@ async fn smuggle(bare_lf: BareLf, octets: &[u8], cut: usize) -> usize {
     talk.send(&octets[..cut]).await;
     talk.settle().await;
     // A server that has closed already is as good.
-    let _ = tokio::io::AsyncWriteExt::write_all(&mut talk.stream, &octets[cut..]).await;
+    let _ = talk.stream.write_all(&octets[cut..]).await;
     let first = talk.reply().await;
     assert!(
         first.as_deref().is_some_and(|r| r.starts_with("250 ") || r.starts_with("521 5.5.2")),
@@ -180,4 +182,60 @@ async fn who_talks_before_the_greeting_is_still_served() {
     talk.send("HELO early\r\n").await;
     talk.expect("220 ").await;
     talk.expect("250 ").await;
+}
+
+/// What is thrown at a session: commands whole and broken, in any order.
+const SHARDS: [&[u8]; 22] = [
+    b"EHLO x\r\n",
+    b"HELO x\r\n",
+    b"MAIL FROM:<a@b.example>\r\n",
+    b"MAIL FROM:<> SIZE=5\r\n",
+    b"RCPT TO:<c@d.example>\r\n",
+    b"RCPT TO:<refused@d.example>\r\n",
+    b"DATA\r\n",
+    b"Subject: x\r\n\r\nbody\r\n.\r\n",
+    b"unwanted\r\n.\r\n",
+    b"RSET\r\n",
+    b"NOOP\r\n",
+    b"AUTH PLAIN AGFubmEAc2VjcmV0\r\n",
+    b"AUTH LOGIN\r\n",
+    b"YW5uYQ==\r\n",
+    b"*\r\n",
+    b"STARTTLS\r\n",
+    b"QUIT\r\n",
+    b".\r\n",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\0\xff<>:\"@",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    /// However the commands come, every reply is well formed, the session comes to its end, and what is taken in has
+    /// an envelope that was said and a body that was ended.
+    #[test]
+    fn any_dialogue_stays_a_dialogue(shards in prop::collection::vec(0..SHARDS.len(), 0..40), cut in 1..200_usize) {
+        let octets: Vec<u8> = shards.iter().flat_map(|&shard| SHARDS[shard]).copied().collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let setup = Setup::new();
+            let mut talk = setup.greeted().await;
+            for piece in octets.chunks(cut) {
+                let _ = talk.stream.write_all(piece).await;
+                tokio::task::yield_now().await;
+            }
+            let _ = talk.stream.shutdown().await;
+            while let Some(reply) = talk.reply().await {
+                assert!(matches!(reply.as_bytes()[0], b'2'..=b'5'), "{reply}");
+            }
+            let ends = octets.windows(3).filter(|window| window == b".\r\n").count();
+            let taken = setup.desk.taken();
+            assert!(taken.len() <= ends);
+            for taken in taken {
+                assert!(["", "a@b.example"].contains(&taken.from.as_str()));
+                assert_eq!(taken.to, ["c@d.example"]);
+            }
+        });
+    }
 }
