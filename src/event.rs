@@ -128,28 +128,28 @@ impl Event {
         self
     }
 
-    /// Writes the event as one structured log line.
+    /// Writes the event as one structured log line. A field that has nothing to say is left out.
     pub fn log(&self) {
         let about = &self.subject;
-        let reason = self.reason.as_ref().map(ToString::to_string).unwrap_or_default();
-        let class = self.reason.as_ref().map_or("", |reason| reason.class.as_str());
-        let millis = u64::try_from(self.at.since(about.accepted).as_millis()).unwrap_or(u64::MAX);
+        let entry = (about.message != about.submission).then(|| tracing::field::display(about.message));
+        let reason = self.reason.as_ref().map(tracing::field::display);
+        let age = u64::try_from(self.at.since(about.accepted).as_millis()).unwrap_or(u64::MAX);
         macro_rules! line {
             ($level:ident) => {
                 $level!(
                     target: "authrelay::event",
                     id = %about.submission,
-                    message = %about.message,
+                    entry,
                     client = %about.client,
-                    business = about.business.as_ref().map_or("", BusinessName::as_str),
+                    business = about.business.as_ref().map(BusinessName::as_str),
                     category = %about.category,
                     rule = about.rule,
                     to = about.recipient.masked(),
                     attempts = self.attempts,
-                    age_ms = millis,
-                    upstream = self.upstream.as_ref().map_or("", UpstreamName::as_str),
-                    reference = self.reference.as_deref().unwrap_or(""),
-                    class,
+                    age_ms = age,
+                    upstream = self.upstream.as_ref().map(UpstreamName::as_str),
+                    reference = self.reference.as_deref(),
+                    class = self.reason.as_ref().map(|reason| reason.class.as_str()),
                     reason,
                     "{}",
                     self.kind.as_str()

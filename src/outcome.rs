@@ -212,6 +212,16 @@ impl fmt::Display for Reason {
 /// Takes out of a text what must not be logged: addresses are masked, links and runs of four or more digits are
 /// replaced (an enhanced status code has no run that long), control characters and line ends become spaces.
 pub fn scrub(text: &str) -> String {
+    scrub_words(text, scrub_word)
+}
+
+/// Takes addresses and links out of an upstream's reference, and nothing else: its digits are how the message is found
+/// over there.
+pub fn scrub_reference(text: &str) -> String {
+    scrub_words(text, |word| scrub_address_or_link(word).unwrap_or_else(|| word.to_owned()))
+}
+
+fn scrub_words(text: &str, scrub_word: impl Fn(&str) -> String) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let mut clean = String::new();
     for word in words.take(60) {
@@ -223,13 +233,20 @@ pub fn scrub(text: &str) -> String {
     clean.chars().take(300).collect()
 }
 
-fn scrub_word(word: &str) -> String {
+fn scrub_address_or_link(word: &str) -> Option<String> {
     if word.contains("://") || word.starts_with("www.") {
-        return "[link]".to_owned();
+        return Some("[link]".to_owned());
     }
     if word.contains('@') {
         let inner = word.trim_matches(|c: char| !c.is_alphanumeric());
-        return word.replace(inner, &mask(inner));
+        return Some(word.replace(inner, &mask(inner)));
+    }
+    None
+}
+
+fn scrub_word(word: &str) -> String {
+    if let Some(scrubbed) = scrub_address_or_link(word) {
+        return scrubbed;
     }
     let mut out = String::with_capacity(word.len());
     let mut digits = String::new();
