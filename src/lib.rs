@@ -14,3 +14,10 @@ pub mod secret;
 // The way in: SMTP, and who is speaking.
 pub mod client;
 pub mod smtp;
+
+pub mod guard;
+pub mod policy;
+pub mod rewrite;
+
+// The way out, and what is told when it fails.
+pub mod bounce;

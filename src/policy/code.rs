@@ -1,0 +1,166 @@
+//! Finding what may be a one-time code in a line of text.
+//!
+//! A number alone means nothing; that is for the words near it to say. So this is generous with what stands alone on
+//! its line or after a colon, and strict with what stands inside a sentence.
+
+/// Where in `line` something stands that may be a code: byte offsets of its start.
+pub(super) fn codes(line: &str) -> Vec<usize> {
+    let words = words(line);
+    let whole: Vec<&str> =
+        words.iter().map(|&(_, word)| trim(word)).filter(|word| !word.is_empty()).collect();
+    if let Some(&(start, _)) = words.first()
+        && whole.len() <= 4
+        && is_spelled_out(&whole)
+    {
+        return vec![start];
+    }
+    let mut found = Vec::new();
+    for (index, &(start, word)) in words.iter().enumerate() {
+        let after_colon =
+            index.checked_sub(1).is_some_and(|before| words[before].1.ends_with([':', '\u{ff1a}']));
+        let place = match () {
+            () if whole.len() == 1 => Place::Alone,
+            () if after_colon => Place::AfterColon,
+            () => Place::InSentence,
+        };
+        let pair = words.get(index + 1).map(|&(_, next)| (trim(word), trim(next)));
+        let split = pair.is_some_and(|(one, two)| is_half(one) && is_half(two) && one.len() == two.len());
+        if split || is_code(trim(word), place) || code_after_inner_colon(word) {
+            found.push(start);
+        }
+    }
+    found
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Alone,
+    AfterColon,
+    InSentence,
+}
+
+fn words(line: &str) -> Vec<(usize, &str)> {
+    let base = line.as_ptr() as usize;
+    line.split_whitespace().map(|word| (word.as_ptr() as usize - base, word)).collect()
+}
+
+/// Takes off what may enclose a code, but nothing that would make a price, a time or a fraction look like one.
+fn trim(word: &str) -> &str {
+    word.trim_start_matches([
+        '(', '[', '{', '"', '\'', '*', '_', '`', '“', '„', '«', '「', '【', '《', '<', ':', '=',
+    ])
+    .trim_end_matches([
+        ')', ']', '}', '"', '\'', '*', '_', '`', '”', '“', '»', '」', '】', '》', '>', '.', ',', ';', ':',
+        '!', '。', '，', '、', '=',
+    ])
+}
+
+fn is_code(word: &str, place: Place) -> bool {
+    let digits = word.bytes().filter(u8::is_ascii_digit).count();
+    let upper = word.bytes().filter(u8::is_ascii_uppercase).count();
+    let lower = word.bytes().filter(u8::is_ascii_lowercase).count();
+    let dashes = word.bytes().filter(|&byte| byte == b'-').count();
+    let len = word.len();
+    if digits + upper + lower + dashes != len || word.starts_with('-') || word.ends_with('-') || dashes > 2 {
+        return false;
+    }
+    let signs = len - dashes;
+    let all_digits = digits == signs;
+    match place {
+        _ if all_digits && dashes == 0 => {
+            (4..=8).contains(&signs) && !(place == Place::InSentence && is_year(word))
+        }
+        // 123-456 and 12-34-56, but no date such as 2026-08-14.
+        _ if all_digits => (5..=9).contains(&signs) && has_even_groups(word),
+        Place::InSentence => lower == 0 && digits > 0 && upper > 0 && (5..=12).contains(&signs),
+        Place::AfterColon => digits > 0 && (5..=16).contains(&signs),
+        Place::Alone => (5..=16).contains(&signs) && (digits > 0 || lower == 0 && signs <= 10),
+    }
+}
+
+fn has_even_groups(word: &str) -> bool {
+    let mut groups = word.split('-').map(str::len);
+    let first = groups.next();
+    groups.all(|len| Some(len) == first)
+}
+
+fn is_year(word: &str) -> bool {
+    word.len() == 4 && (word.starts_with("19") || word.starts_with("20"))
+}
+
+/// One half of `123 456`.
+fn is_half(word: &str) -> bool {
+    (3..=4).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `1 2 3 4 5 6`, or `123 456`, with nothing else on the line.
+fn is_spelled_out(words: &[&str]) -> bool {
+    let signs: usize = words.iter().map(|word| word.len()).sum();
+    words.len() > 1
+        && (4..=9).contains(&signs)
+        && words
+            .iter()
+            .all(|word| word.bytes().all(|byte| byte.is_ascii_digit()) && word.len() == words[0].len())
+}
+
+/// `code:123456`, also with the colon of Chinese and Japanese text.
+fn code_after_inner_colon(word: &str) -> bool {
+    let Some((label, code)) = word.split_once([':', '\u{ff1a}']) else {
+        return false;
+    };
+    label.chars().last().is_some_and(char::is_alphabetic) && is_code(trim(code), Place::AfterColon)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_found() {
+        for (line, at) in [
+            ("123456", 0),
+            ("  481 516", 2),
+            ("123-456", 0),
+            ("Your code is 4815 1623.", 13),
+            ("Your code is: *123456*", 14),
+            ("Code:938271", 0),
+            ("験証コード：938271", 0),
+            ("G-481516 is your code", 0),
+            ("XK4T-9PQ2", 0),
+            ("QWERTZ", 0),
+            ("enter k3x9pa", usize::MAX),
+            ("Code: k3x9pa", 6),
+            ("Use 938271 to sign in", 4),
+            ("12 34 56", 0),
+        ] {
+            let expected: Vec<usize> = if at == usize::MAX { vec![] } else { vec![at] };
+            assert_eq!(codes(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_daily_life_are_not_codes() {
+        for line in [
+            "In 2026 we opened a shop",
+            "on 2026-08-14 at 09:21",
+            "for $1500 only",
+            "1,500.00 EUR",
+            "call +12025550100 now",
+            "order #12345",
+            "see https://a.example/123456",
+            "50% off",
+            "Hello",
+        ] {
+            assert_eq!(codes(line), Vec::<usize>::new(), "{line}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_line_is_read(line in "\\PC{0,80}") {
+            for at in codes(&line) {
+                proptest::prop_assert!(line.is_char_boundary(at));
+            }
+        }
+    }
+}
