@@ -19,5 +19,8 @@ pub mod guard;
 pub mod policy;
 pub mod rewrite;
 
+// Kept until it is handed over.
+pub mod queue;
+
 // The way out, and what is told when it fails.
 pub mod bounce;

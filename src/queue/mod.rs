@@ -1,0 +1,25 @@
+//! The durable queue: what got a `250` is here, until it is handed over or its end is recorded.
+//!
+//! [`Queue`] is what the rest of the crate talks to. It stands on a [`Store`], the only place with SQL, which applies
+//! changes in transactions and writes the events that tell of them in the same transaction. States and their
+//! transitions are in [`state`], the retry clock is in [`schedule`]: both pure.
+
+mod active;
+mod entry;
+mod keyring;
+#[expect(clippy::module_inception, reason = "the queue itself, beside its parts")]
+mod queue;
+mod schedule;
+mod state;
+pub mod store;
+
+pub use active::{Active, ActiveLimits, Slot};
+pub use entry::{Claimed, Entry, Factor, NewEntry, Payload};
+pub use keyring::{Keyring, KeyringError, SealError};
+pub use queue::{Job, Queue, Stored};
+pub use schedule::{Settlement, settle};
+pub use state::State;
+pub use store::{
+    Applied, Change, ClaimRequest, Counter, Depth, Effect, History, Operation, Put, Query, Settle, Store,
+    StoreError,
+};

@@ -1,0 +1,329 @@
+//! The queue as the rest of the crate sees it: puts what was planned, hands out what is due, settles what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Mutex, Notify, broadcast, mpsc};
+
+use super::{
+    Active, Applied, Change, ClaimRequest, Claimed, Depth, Effect, Entry, History, NewEntry, Operation,
+    Payload, Put, Query, Settle, Slot, State, Store, StoreError, settle,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::event::Event;
+use crate::ident::{Class, MessageId, UpstreamName};
+use crate::mail::Recipient;
+use crate::outcome::Outcome;
+use crate::policy::{Action, Submission, Verdict};
+use crate::rewrite::{Plan, Planned};
+use crate::secret::{Digest, LookupKey};
+
+/// How long a worker may hold a message before another may take it. Longer than all time-outs of an attempt together.
+const LEASE: Duration = Duration::from_mins(15);
+
+/// How many rows one transaction ends or deletes.
+const SWEEP: usize = 500;
+
+/// How many events a slow listener may be behind.
+const EVENTS: usize = 4096;
+
+/// A message to work on, and its room in the active set.
+#[derive(Debug)]
+pub struct Job {
+    /// The message.
+    pub claimed: Claimed,
+    /// Held for as long as the message is in memory.
+    pub slot: Slot,
+}
+
+/// What became of a put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    /// It is on stable storage under this id.
+    New(MessageId),
+    /// An equal submission is there already, under this id.
+    Duplicate(MessageId),
+    /// A counter is at its limit; nothing was stored.
+    OverLimit,
+}
+
+/// The durable queue.
+pub struct Queue {
+    store: Arc<dyn Store>,
+    lookup: LookupKey,
+    clock: Clock,
+    active: Active,
+    fresh: mpsc::UnboundedSender<Job>,
+    intake: Mutex<mpsc::UnboundedReceiver<Job>>,
+    wake: Notify,
+    events: broadcast::Sender<Event>,
+}
+
+impl Queue {
+    /// A queue over an open store. `lookup` is the key under which recipients are found.
+    pub fn new(store: Arc<dyn Store>, lookup: LookupKey, clock: Clock, active: Active) -> Arc<Self> {
+        // Unbounded in form only: every job holds a slot of the active set.
+        let (fresh, intake) = mpsc::unbounded_channel();
+        Arc::new(Self {
+            store,
+            lookup,
+            clock,
+            active,
+            fresh,
+            intake: Mutex::new(intake),
+            wake: Notify::new(),
+            events: broadcast::channel(EVENTS).0,
+        })
+    }
+
+    /// Stores a planned message. When this returns `New`, it is on stable storage.
+    ///
+    /// Runs to its end even if the caller goes away: what was committed is never forgotten in between.
+    pub async fn put(self: &Arc<Self>, planned: Planned) -> Result<Stored, StoreError> {
+        let queue = Arc::clone(self);
+        let task = tokio::spawn(async move { queue.put_to_end(planned).await });
+        task.await.unwrap_or_else(|error| Err(StoreError::Failed(format!("the put was cut off: {error}"))))
+    }
+
+    async fn put_to_end(&self, planned: Planned) -> Result<Stored, StoreError> {
+        let (submission, verdict, plan) = planned.into_parts();
+        let state = match verdict.action {
+            Action::Relay => State::Queued,
+            Action::Hold => State::Held,
+            Action::Suppress | Action::Refuse => State::Suppressed,
+        };
+        let entries = self.entries(&submission, &verdict, &plan, state);
+        let id = submission.id;
+        let payload = Payload::Mail { plan, message: submission.message.raw().clone() };
+        let slots = if state == State::Queued { self.slots_for(&entries, &payload) } else { None };
+        let lease = slots.is_some().then(|| self.clock.now().plus(LEASE));
+        let rows: Vec<Entry> = entries.iter().map(|new| new.entry.clone()).collect();
+        let put = Put { entries, payload: payload.clone(), dedupe: None, counters: Vec::new(), lease };
+        let waiting = match self.commit_one(Change::Put(Box::new(put))).await?.result {
+            Effect::Duplicate(of) => return Ok(Stored::Duplicate(of)),
+            Effect::OverLimit(_) => return Ok(Stored::OverLimit),
+            Effect::Waiting(ids) => ids,
+            Effect::Done | Effect::Rows(_) | Effect::LostLease | Effect::NotFound | Effect::NotAllowed(_) => {
+                Vec::new()
+            }
+        };
+        match (slots, lease) {
+            (Some(slots), Some(lease)) => {
+                let leased = rows.into_iter().zip(slots).filter(|(row, _)| !waiting.contains(&row.id));
+                self.hand_on(leased, &payload, lease);
+            }
+            _ => self.wake.notify_one(),
+        }
+        Ok(Stored::New(id))
+    }
+
+    fn entries(
+        &self,
+        submission: &Submission,
+        verdict: &Verdict,
+        plan: &Plan,
+        state: State,
+    ) -> Vec<NewEntry> {
+        let application_id = submission.application_id();
+        let row = |(index, address): (usize, &crate::mail::Address)| {
+            let recipient = Recipient::Mail(address.clone());
+            let id = if index == 0 { submission.id } else { MessageId::generate() };
+            let entry = Entry {
+                id,
+                submission: submission.id,
+                client: submission.client.clone(),
+                business: plan.business.clone(),
+                category: verdict.category.name.clone(),
+                rule: verdict.rule.clone(),
+                class: verdict.class(),
+                recipient: recipient.clone(),
+                application_id: application_id.clone(),
+                accepted: submission.accepted,
+                expires: submission.accepted.plus(verdict.life()),
+                next_attempt: submission.accepted,
+                attempts: 0,
+                in_doubt: 0,
+                state,
+                reason: None,
+                upstream: None,
+                reference: None,
+            };
+            NewEntry { entry, recipient_key: self.recipient_key(&recipient), supersede_key: None }
+        };
+        submission.envelope.recipients.iter().enumerate().map(row).collect()
+    }
+
+    /// Room for all rows of a submission, or none: what does not fit waits in the store.
+    fn slots_for(&self, entries: &[NewEntry], payload: &Payload) -> Option<Vec<Slot>> {
+        let weight = payload.weight();
+        entries.iter().map(|new| self.active.reserve(new.entry.class, weight)).collect()
+    }
+
+    fn hand_on(&self, leased: impl Iterator<Item = (Entry, Slot)>, payload: &Payload, lease: Timestamp) {
+        for (mut entry, slot) in leased {
+            entry.state = State::Attempting;
+            let claimed = Claimed { entry, payload: payload.clone(), lease };
+            // Fails only when nobody delivers any more: the row is found again by its lease, or at the next start.
+            let _ = self.fresh.send(Job { claimed, slot });
+        }
+    }
+
+    /// Hands a message straight to the workers, as a put does.
+    #[cfg(test)]
+    pub(crate) fn offer(&self, claimed: Claimed) {
+        let slot =
+            self.active.reserve(claimed.entry.class, claimed.weight()).expect("room in the active set");
+        self.fresh.send(Job { claimed, slot }).expect("the queue holds the other end");
+    }
+
+    /// The next message that was put straight into the active set. One caller at a time.
+    pub async fn fresh(&self) -> Option<Job> {
+        self.intake.lock().await.recv().await
+    }
+
+    /// Waits until something was put into the store that may be due, or an operator changed something.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Takes due messages of a lane out of the store, at most `messages` and what the active set has room for.
+    pub async fn claim(&self, class: Class, messages: usize) -> Result<Vec<Job>, StoreError> {
+        let (room, bytes) = self.active.room(class);
+        let messages = messages.min(room);
+        if messages == 0 || bytes == 0 {
+            return Ok(Vec::new());
+        }
+        let request = ClaimRequest { class, messages, bytes, now: self.clock.now(), lease: LEASE };
+        let mut jobs = Vec::new();
+        for claimed in self.store.claim(request).await? {
+            match self.active.reserve(class, claimed.weight()) {
+                Some(slot) => jobs.push(Job { claimed, slot }),
+                // A fresh message took the room in the meantime.
+                None => self.give_back(&claimed, self.clock.now()).await?,
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// Records what an attempt made of a message. `retry` is its category's clock; `not_before` is what the upstream's
+    /// breaker demands.
+    pub async fn settle(
+        &self,
+        claimed: &Claimed,
+        upstream: Option<UpstreamName>,
+        outcome: &Outcome,
+        retry: &[Duration],
+        not_before: Option<Timestamp>,
+    ) -> Result<State, StoreError> {
+        let at = self.clock.now();
+        let settlement = settle(&claimed.entry, outcome, at, retry, fastrand::f64(), not_before);
+        let state = settlement.state;
+        let change = Settle { id: claimed.entry.id, lease: claimed.lease, upstream, settlement, at };
+        self.commit_one(Change::Settle(Box::new(change))).await?;
+        Ok(state)
+    }
+
+    /// Gives a message back without an attempt having been made.
+    pub async fn give_back(&self, claimed: &Claimed, next_attempt: Timestamp) -> Result<(), StoreError> {
+        let change = Change::GiveBack { id: claimed.entry.id, lease: claimed.lease, next_attempt };
+        self.commit_one(change).await.map(drop)
+    }
+
+    /// When the next message of a lane is due.
+    pub async fn next_due(&self, class: Class) -> Result<Option<Timestamp>, StoreError> {
+        self.store.next_due(class).await
+    }
+
+    /// When the next message expires.
+    pub async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.store.next_expiry().await
+    }
+
+    /// Ends everything that has expired, and tells it. Returns the events.
+    pub async fn expire(&self) -> Result<Vec<Event>, StoreError> {
+        let mut told = Vec::new();
+        loop {
+            let applied = self.commit_one(Change::Expire { now: self.clock.now(), limit: SWEEP }).await?;
+            told.extend(applied.events);
+            if applied.result != Effect::Rows(SWEEP) {
+                return Ok(told);
+            }
+        }
+    }
+
+    /// Deletes what ended before `before`, a bounded piece at a time.
+    pub async fn prune(&self, before: Timestamp) -> Result<(), StoreError> {
+        while self.commit_one(Change::Prune { before, limit: SWEEP }).await?.result == Effect::Rows(SWEEP) {}
+        Ok(())
+    }
+
+    /// Stores events that belong to no row, such as a refusal.
+    pub async fn record(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        let keyed = |event: Event| (self.recipient_key(&event.subject.recipient), event);
+        self.commit_one(Change::Record(events.into_iter().map(keyed).collect())).await.map(drop)
+    }
+
+    /// An operator's hand on one message.
+    pub async fn operate(&self, id: MessageId, operation: Operation) -> Result<Effect, StoreError> {
+        let applied = self.commit_one(Change::Operate { id, operation, at: self.clock.now() }).await?;
+        self.wake.notify_one();
+        Ok(applied.result)
+    }
+
+    /// Rows, newest first.
+    pub async fn find(&self, query: Query) -> Result<Vec<Entry>, StoreError> {
+        self.store.find(query).await
+    }
+
+    /// The events of a message or a recipient, oldest first.
+    pub async fn history(&self, of: History) -> Result<Vec<Event>, StoreError> {
+        self.store.history(of).await
+    }
+
+    /// The bytes of a message, while they are kept.
+    pub async fn message(&self, id: MessageId) -> Result<Option<Bytes>, StoreError> {
+        self.store.message(id).await
+    }
+
+    /// How full the queue is.
+    pub async fn depth(&self) -> Result<Depth, StoreError> {
+        self.store.depth().await
+    }
+
+    /// Every event from now on, as it is committed. For what may miss some: the store has them all.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// The key under which a recipient's messages are found.
+    pub fn recipient_key(&self, recipient: &Recipient) -> Digest {
+        self.lookup.digest("recipient", &[recipient.lookup_form().as_bytes()])
+    }
+
+    /// Waits for what is under way, then closes the store.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.store.close().await
+    }
+
+    async fn commit_one(&self, change: Change) -> Result<Applied, StoreError> {
+        let applied = self.store.commit(vec![change]).await?.pop();
+        let applied = applied.ok_or_else(|| StoreError::Failed("the store answered nothing".to_owned()))?;
+        for event in &applied.events {
+            event.log();
+            if self.events.receiver_count() > 0 {
+                let _ = self.events.send(event.clone());
+            }
+        }
+        if applied.wakes {
+            self.wake.notify_one();
+        }
+        Ok(applied)
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Queue")
+    }
+}

@@ -1,0 +1,112 @@
+//! What time does to rows: recovery after a stop, the end of a life, and the end of the record.
+
+use rusqlite::params;
+
+use super::change::Work;
+use super::row::{COLUMNS, Stored, failed};
+use crate::clock::Timestamp;
+use crate::event::Kind;
+use crate::outcome::{Reason, ReasonClass};
+use crate::queue::State;
+use crate::queue::store::{Effect, StoreError};
+
+/// How many free pages one prune gives back to the file system.
+const PAGES: usize = 256;
+
+impl Work<'_> {
+    /// After a start nobody holds a lease: rows that were attempted are due now, or their end is not known.
+    pub(super) fn recover_all(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM message m WHERE m.state = 1");
+        for row in self.rows(&sql, [])? {
+            self.recover(row, now)?;
+        }
+        Ok(())
+    }
+
+    /// Ends what has expired.
+    pub(super) fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Effect, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM message m WHERE m.ends <= ?1 ORDER BY m.ends LIMIT ?2");
+        let rows = self.rows(&sql, [now.as_millis(), count(limit)])?;
+        let ended = rows.len();
+        for row in rows {
+            self.end_of_life(row, now)?;
+        }
+        Ok(Effect::Rows(ended))
+    }
+
+    fn end_of_life(&mut self, mut row: Stored, now: Timestamp) -> Result<(), StoreError> {
+        let (next, kind) = match row.entry.state {
+            State::Attempting if row.marked => return self.recover(row, now),
+            State::Attempting if row.superseded_by.is_some() => return self.requeue(row, now, now),
+            // It may have arrived: to say "expired" would be to say that it did not.
+            State::Queued | State::Attempting if row.entry.in_doubt > 0 => {
+                (State::Unknown, Some(Kind::Unknown))
+            }
+            State::Queued | State::Attempting => (State::Expired, Some(Kind::Expired)),
+            State::Held => (State::Suppressed, Some(Kind::Suppressed)),
+            // It stays what it was, but can't be released any more.
+            State::Suppressed => (State::Suppressed, None),
+            State::HandedOver
+            | State::Failed
+            | State::Expired
+            | State::Superseded
+            | State::Removed
+            | State::Unknown => return Ok(()),
+        };
+        if kind.is_some() {
+            let text = match &row.entry.reason {
+                Some(last) => format!("its life ended; last: {last}"),
+                None => "its life ended".to_owned(),
+            };
+            row.entry.reason = Some(Reason::new(ReasonClass::Expired, text));
+        }
+        self.become_(row, next, now, kind)
+    }
+
+    /// Deletes the record of what ended before `before`, and of counters that are over by `now`.
+    pub(super) fn prune(
+        &mut self,
+        before: Timestamp,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Effect, StoreError> {
+        let bound = params![before.as_millis(), count(limit)];
+        let sql = "SELECT number FROM message WHERE ended < ?1 ORDER BY ended LIMIT ?2";
+        let numbers: Vec<i64> = {
+            let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
+            let found = statement.query_map(bound, |row| row.get(0)).map_err(failed)?;
+            found.collect::<Result<_, _>>().map_err(failed)?
+        };
+        for number in &numbers {
+            self.execute("DELETE FROM event WHERE message = ?1", [number])?;
+            self.execute("DELETE FROM message WHERE number = ?1", [number])?;
+        }
+        let sql =
+            "DELETE FROM event WHERE number IN (SELECT number FROM event WHERE at < ?1 ORDER BY at LIMIT ?2)";
+        let events = self.execute(sql, bound)?;
+        let sql = "DELETE FROM counter WHERE (key, window_start) IN \
+                   (SELECT key, window_start FROM counter WHERE window_end <= ?1 ORDER BY window_end LIMIT ?2)";
+        let counters = self.execute(sql, params![now.as_millis(), count(limit)])?;
+        self.delete_empty_payloads(count(limit))?;
+        self.shrink()?;
+        Ok(Effect::Rows(numbers.len().max(events).max(counters)))
+    }
+
+    /// Gives some free pages back. The pragma works page by page as its rows are read.
+    fn shrink(&self) -> Result<(), StoreError> {
+        let mut statement =
+            self.conn.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES})")).map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        while rows.next().map_err(failed)?.is_some() {}
+        Ok(())
+    }
+
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
+        let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
+        statement.execute(values).map_err(failed)
+    }
+}
+
+fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

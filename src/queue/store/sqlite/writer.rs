@@ -1,0 +1,320 @@
+//! The one writer: a thread that takes whatever requests wait, makes them in one transaction, commits once, and then
+//! answers all of them.
+//!
+//! Invariants:
+//! - Nobody is told of success before the commit that holds it has returned.
+//! - A request that fails is undone alone (its savepoint) and does not hurt the others of its group.
+//! - After a commit whose fate is not known, a further commit decides it: in the write-ahead log it overwrites what the
+//!   failed one may have left there, and where that had become visible after all, what was answered with an error is
+//!   taken out. If that can't be done, every later request fails until the program is started again.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::Stats;
+use super::claim::{Leased, Turns};
+use super::group::{Group, step, take_out};
+use super::prepare::Prepared;
+use super::row::failed;
+use super::schema::{BUSY, connect};
+use crate::clock::Clock;
+use crate::event::Event;
+use crate::ident::Class;
+use crate::queue::keyring::Keyring;
+use crate::queue::store::{Applied, ClaimRequest, StoreError};
+
+/// How much payload goes into one transaction, unless a single request has more.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// How many requests go into one transaction: bounds how long the first of them waits.
+const GROUP_JOBS: usize = 512;
+
+/// How long a truncation of the log waits for readers, and how soon it is tried again when that was not enough.
+const SCRUB_WAIT: Duration = Duration::from_millis(200);
+const SCRUB_AGAIN: Duration = Duration::from_secs(1);
+
+pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the writer is asked.
+pub(super) enum Request {
+    /// To change something.
+    Work(Job),
+    /// To take what was erased out of the write-ahead log now.
+    Scrub(Answer<()>),
+    /// To finish what waits, and end.
+    Close(Answer<()>),
+}
+
+/// What belongs into a transaction.
+pub(super) enum Job {
+    /// Changes that are one transaction.
+    Commit { changes: Vec<Prepared>, weight: usize, lane: Class, answer: Answer<Vec<Applied>> },
+    /// Work for a lane.
+    Claim { request: ClaimRequest, answer: Answer<Vec<Leased>> },
+}
+
+/// A job that was made, but for the commit.
+pub(super) enum Made {
+    Commit(Answer<Vec<Applied>>, Result<Vec<Applied>, StoreError>),
+    Claim(Answer<Vec<Leased>>, Result<Vec<Leased>, StoreError>, Vec<Event>),
+}
+
+/// What a writer is made of.
+pub(super) struct Parts {
+    pub(super) conn: Connection,
+    pub(super) path: PathBuf,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) clock: Clock,
+    pub(super) stats: watch::Sender<Stats>,
+    /// The longest that erased bytes stay in the write-ahead log.
+    pub(super) scrub_every: Duration,
+    /// Keeps other daemons out for as long as the writer lives.
+    pub(super) lock: File,
+}
+
+/// The writer while it runs.
+struct Writer {
+    parts: Parts,
+    waiting: [VecDeque<Job>; 2],
+    turns: Turns,
+    /// When what was erased has to be out of the log.
+    scrub_at: Option<Instant>,
+    scrubs: Vec<Answer<()>>,
+    closing: Option<Answer<()>>,
+    poisoned: Option<StoreError>,
+}
+
+/// Serves requests until the store is closed or dropped.
+pub(super) fn run(parts: Parts, inbox: &Receiver<Request>) {
+    let mut writer = Writer {
+        parts,
+        waiting: [VecDeque::new(), VecDeque::new()],
+        turns: Turns::default(),
+        // What was erased just before the last stop may still be in the log.
+        scrub_at: Some(Instant::now()),
+        scrubs: Vec::new(),
+        closing: None,
+        poisoned: None,
+    };
+    while writer.take(inbox) {
+        let jobs = writer.next_group();
+        if !jobs.is_empty() {
+            writer.make(jobs);
+        }
+        writer.scrub_if_due();
+    }
+    writer.end();
+}
+
+impl Writer {
+    /// Takes in what waits, sleeping while nothing does. False when it is time to end.
+    fn take(&mut self, inbox: &Receiver<Request>) -> bool {
+        if self.waiting.iter().all(VecDeque::is_empty) {
+            if self.closing.is_some() {
+                return false;
+            }
+            let pause = self.scrub_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let first = match pause {
+                Some(pause) => inbox.recv_timeout(pause),
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match first {
+                Ok(request) => self.sort(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        while self.closing.is_none() {
+            let Ok(request) = inbox.try_recv() else { break };
+            self.sort(request);
+        }
+        true
+    }
+
+    fn sort(&mut self, request: Request) {
+        match request {
+            Request::Work(job) => match &job {
+                Job::Commit { lane: Class::Normal, .. } => self.waiting[1].push_back(job),
+                Job::Commit { lane: Class::Urgent, .. } | Job::Claim { .. } => self.waiting[0].push_back(job),
+            },
+            Request::Scrub(answer) => self.scrubs.push(answer),
+            Request::Close(answer) => self.closing = Some(answer),
+        }
+    }
+
+    /// The next group: urgent jobs first, but a normal one that waits always gets in; cut by bytes and by number.
+    fn next_group(&mut self) -> Vec<Job> {
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        for lane in &mut self.waiting {
+            let mut first = true;
+            while let Some(job) = lane.front() {
+                let full = group.len() >= GROUP_JOBS || bytes + job.weight() > GROUP_BYTES;
+                if full && !first {
+                    break;
+                }
+                first = false;
+                bytes += job.weight();
+                group.extend(lane.pop_front());
+            }
+        }
+        group
+    }
+
+    /// Makes a group: one transaction, one commit, then the answers.
+    fn make(&mut self, jobs: Vec<Job>) {
+        let begun = match &self.poisoned {
+            Some(error) => Err(error.clone()),
+            None => step(&self.parts.conn, "BEGIN IMMEDIATE"),
+        };
+        if let Err(error) = begun {
+            jobs.into_iter().for_each(|job| job.refuse(error.clone()));
+            return;
+        }
+        let mut group = Group::new(&self.parts.conn, &self.parts.keyring, self.parts.clock.now());
+        for job in jobs {
+            group.make(job, &mut self.turns);
+        }
+        let Group { made, doubtful, erased, lost, .. } = group;
+        let fate = match lost {
+            Some(error) => Err(error),
+            None => self.commit(|conn| take_out(conn, &doubtful)),
+        };
+        if erased && fate.is_ok() && self.scrub_at.is_none() {
+            self.scrub_at = Some(Instant::now() + self.parts.scrub_every);
+        }
+        let jobs = made.len() as u64;
+        self.parts.stats.send_modify(|stats| {
+            stats.commits += u64::from(fate.is_ok());
+            stats.jobs += jobs;
+        });
+        made.into_iter().for_each(|one| self.answer(one, &fate));
+    }
+
+    /// Commits. After an error the transaction has not taken place, or the store is poisoned.
+    fn commit(
+        &mut self,
+        take_out: impl FnOnce(&Connection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let Err(error) = step(&self.parts.conn, "COMMIT") else { return Ok(()) };
+        if !self.parts.conn.is_autocommit() {
+            // A connection that can't roll back is dropped below.
+            let _ = step(&self.parts.conn, "ROLLBACK");
+        }
+        if let Err(second) = self.decide(take_out) {
+            let text = format!("{error}, and then {second}: the program has to be started again");
+            self.poisoned = Some(StoreError::Failed(text));
+            self.parts.stats.send_modify(|stats| stats.poisoned = true);
+        }
+        Err(error)
+    }
+
+    /// Decides a commit of unknown fate against it. The old connection stays open until that is done: as long as one
+    /// is, the log's index is not made anew, so the frames that the failed commit left behind the log's end stay out
+    /// of sight and are overwritten by this commit.
+    fn decide(
+        &mut self,
+        take_out: impl FnOnce(&Connection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let fresh = connect(&self.parts.path)?;
+        step(&fresh, "BEGIN IMMEDIATE")?;
+        take_out(&fresh)?;
+        step(&fresh, "COMMIT")?;
+        self.parts.conn = fresh;
+        Ok(())
+    }
+
+    fn answer(&mut self, made: Made, fate: &Result<(), StoreError>) {
+        match made {
+            Made::Commit(answer, result) => {
+                // Who is not there any more finds it in the store.
+                let _ = answer.send(fate.clone().and(result));
+            }
+            Made::Claim(answer, result, events) => {
+                let result = fate.clone().and(result);
+                if result.is_ok() {
+                    events.iter().for_each(Event::log);
+                }
+                if let Err(Ok(unclaimed)) = answer.send(result) {
+                    self.take_back(&unclaimed);
+                }
+            }
+        }
+    }
+
+    /// Nobody waits for this claim any more: its rows are free again.
+    fn take_back(&mut self, unclaimed: &[Leased]) {
+        let next_attempt = self.parts.clock.now();
+        let give_back = |row: &Leased| Prepared::GiveBack { id: row.id, lease: row.lease, next_attempt };
+        let changes: Vec<Prepared> = unclaimed.iter().map(give_back).collect();
+        if !changes.is_empty() {
+            let (answer, _) = oneshot::channel();
+            self.waiting[0].push_back(Job::Commit { changes, weight: 0, lane: Class::Urgent, answer });
+        }
+    }
+
+    /// Truncates the write-ahead log where something that was erased is still in it for long enough, or somebody asks.
+    fn scrub_if_due(&mut self) {
+        let due = self.scrub_at.is_some_and(|at| at <= Instant::now());
+        if !due && self.scrubs.is_empty() {
+            return;
+        }
+        let done = self.scrub();
+        self.scrub_at = if done.is_ok() { None } else { Some(Instant::now() + SCRUB_AGAIN) };
+        self.parts.stats.send_modify(|stats| stats.scrubs += u64::from(done.is_ok()));
+        for answer in self.scrubs.drain(..) {
+            let _ = answer.send(done.clone());
+        }
+    }
+
+    fn scrub(&self) -> Result<(), StoreError> {
+        let conn = &self.parts.conn;
+        conn.busy_timeout(SCRUB_WAIT).map_err(failed)?;
+        let busy: Result<i64, _> = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        conn.busy_timeout(BUSY).map_err(failed)?;
+        match busy.map_err(failed)? {
+            0 => Ok(()),
+            _ => Err(StoreError::Failed("a reader keeps the write-ahead log in use".to_owned())),
+        }
+    }
+
+    /// Everything that waited is done. Closes, and says so once the file is free for the next one.
+    fn end(mut self) {
+        // The next start tries again.
+        let _ = self.scrub();
+        for answer in self.scrubs.drain(..) {
+            let _ = answer.send(Err(StoreError::Closed));
+        }
+        let Parts { conn, lock, .. } = self.parts;
+        let closed = conn.close().map_err(|(_, error)| failed(error));
+        drop(lock);
+        if let Some(answer) = self.closing {
+            let _ = answer.send(closed);
+        }
+    }
+}
+
+impl Job {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Commit { weight, .. } => *weight,
+            Self::Claim { .. } => 0,
+        }
+    }
+
+    /// Answers with an error; nothing was made.
+    pub(super) fn refuse(self, error: StoreError) {
+        match self {
+            Self::Commit { answer, .. } => drop(answer.send(Err(error))),
+            Self::Claim { answer, .. } => drop(answer.send(Err(error))),
+        }
+    }
+}
