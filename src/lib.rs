@@ -15,6 +15,9 @@ pub mod secret;
 pub mod client;
 pub mod smtp;
 
+// The way to the answer. Decisions are pure.
+pub mod pipeline;
+
 pub mod guard;
 pub mod policy;
 pub mod rewrite;
@@ -24,3 +27,4 @@ pub mod queue;
 
 // The way out, and what is told when it fails.
 pub mod bounce;
+pub mod deliver;

@@ -1,0 +1,362 @@
+//! The dispatcher: takes messages up, gives each its turn, and starts its attempt.
+//!
+//! One task decides, so that lanes, turns and bounds need no lock. Freshly stored messages come from memory; a backlog
+//! stays in the store and is claimed in pieces, only while some upstream would take it. A message that can't be tried
+//! now goes back to the store without its attempt being counted, so that it can expire there and a restart finds it.
+//! Nothing is polled but for a safety net.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Config;
+use super::attempt::{Start, earliest};
+use super::desk::{Desk, Done, Workers};
+use super::expiry;
+use super::intake::Intake;
+use super::lanes::{Lane, Taken, Turn};
+use super::registry::{Readiness, Registry, Snapshot};
+use super::route::{Renderer, Routes};
+use super::upstream::{Admission, UpstreamStatus};
+use crate::clock::{Clock, Timestamp};
+use crate::ident::{CategoryName, Class};
+use crate::queue::{Job, Queue};
+
+/// Gives the pauses between attempts of a category.
+pub type RetryClock = Arc<dyn Fn(&CategoryName, Class) -> Vec<Duration> + Send + Sync>;
+
+/// Gives the configuration of the moment.
+type CurrentConfig = Arc<dyn Fn() -> Arc<Config> + Send + Sync>;
+
+/// The dispatcher looks at everything this often, even if nobody told it anything.
+const SAFETY_NET: Duration = Duration::from_secs(30);
+
+/// How long running attempts have to end by themselves at shutdown; then those that have not begun to send their message
+/// stop, and after as long again the others are cut off. Their rows are found again at the next start.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The most messages of one client in memory: the others' must find room beside them.
+const CLIENT_IN_MEMORY: usize = 400;
+
+/// How long what a client has beyond that stays in the store before it is taken up again.
+const STEP_BACK: Duration = Duration::from_secs(2);
+
+/// How long an expired message stays away, so that it is ended by the expiry and not taken up again before.
+const EXPIRED_AWAY: Duration = Duration::from_secs(5);
+
+/// The running delivery. Dropping it does not stop it; its shutdown token does.
+#[derive(Debug)]
+pub struct Delivery {
+    desk: Arc<Desk>,
+    dispatcher: JoinHandle<()>,
+    expiry: JoinHandle<()>,
+}
+
+/// What `status` tells of the delivery.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeliveryStatus {
+    /// Attempts under way.
+    pub attempts: usize,
+    /// The upstreams in their order.
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// Shows how the delivery stands, for as long as somebody looks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Monitor(Arc<Desk>);
+
+impl Monitor {
+    /// How the upstreams stand.
+    pub fn status(&self) -> DeliveryStatus {
+        let attempts = Class::ALL.into_iter().map(|class| self.0.workers.busy(class)).sum();
+        DeliveryStatus { attempts, upstreams: self.0.registry.status() }
+    }
+}
+
+impl Delivery {
+    /// Starts delivering out of `queue`. `config` and `renderer` are asked at each attempt, so that queued mail follows a
+    /// changed configuration. When `shutdown` is cancelled nothing new is started.
+    pub fn start(
+        queue: Arc<Queue>,
+        config: CurrentConfig,
+        renderer: Arc<dyn Renderer>,
+        retry: RetryClock,
+        clock: Clock,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let desk = Arc::new(Desk {
+            queue: Arc::clone(&queue),
+            registry: Registry::new(clock),
+            renderer,
+            retry,
+            clock,
+            alarm: Arc::default(),
+            workers: Arc::new(Workers::default()),
+            hurry: CancellationToken::new(),
+        });
+        desk.registry.snapshot(&config());
+        let expiry = tokio::spawn(expiry::run(queue, Arc::clone(&desk.alarm), clock, shutdown.clone()));
+        let dispatcher = tokio::spawn(Dispatcher::new(Arc::clone(&desk), config).run(shutdown));
+        Self { desk, dispatcher, expiry }
+    }
+
+    /// How the upstreams stand, now and later.
+    pub fn monitor(&self) -> Monitor {
+        Monitor(Arc::clone(&self.desk))
+    }
+
+    /// To be called after a reload, so that what waits follows it at once.
+    pub fn config_changed(&self) {
+        self.desk.registry.changed().notify_one();
+    }
+
+    /// Waits for the end after a shutdown: for running attempts, for a bounded time.
+    pub async fn stopped(self) {
+        for task in [self.dispatcher, self.expiry] {
+            if let Err(error) = task.await {
+                tracing::error!(target: "authrelay::deliver", %error, "a task of the delivery did not end by itself");
+            }
+        }
+    }
+}
+
+struct Dispatcher {
+    desk: Arc<Desk>,
+    config: CurrentConfig,
+    urgent: Lane<Job>,
+    normal: Lane<Job>,
+    urgent_intake: Intake,
+    normal_intake: Intake,
+    tasks: JoinSet<Done>,
+}
+
+impl Dispatcher {
+    fn new(desk: Arc<Desk>, config: CurrentConfig) -> Self {
+        let now = Instant::now();
+        Self {
+            desk,
+            config,
+            urgent: Lane::default(),
+            normal: Lane::default(),
+            urgent_intake: Intake::new(now),
+            normal_intake: Intake::new(now),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    async fn run(mut self, shutdown: CancellationToken) {
+        let changed = self.desk.registry.changed();
+        while !shutdown.is_cancelled() {
+            let snapshot = self.snapshot();
+            self.take_fresh(&snapshot).await;
+            let now = Instant::now();
+            let mut wake = now + SAFETY_NET;
+            let mut wake_at = |at: Option<Instant>| wake = at.map_or(wake, |at| wake.min(at));
+            wake_at(self.start_attempts(&snapshot));
+            wake_at(self.start_claims(&snapshot, now));
+            wake_at(snapshot.close_idle(now));
+            let queue = Arc::clone(&self.desk.queue);
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                Some(job) = queue.fresh() => self.place(job, &snapshot),
+                () = queue.woken() => self.woken(),
+                Some(done) = self.tasks.join_next() => self.done(done, &snapshot),
+                () = changed.notified() => {}
+                () = tokio::time::sleep_until(wake) => {
+                    if wake >= now + SAFETY_NET {
+                        self.woken();
+                    }
+                }
+            }
+        }
+        self.stop().await;
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.desk.registry.snapshot(&(self.config)())
+    }
+
+    fn lane(&mut self, class: Class) -> (&mut Lane<Job>, &mut Intake) {
+        match class {
+            Class::Urgent => (&mut self.urgent, &mut self.urgent_intake),
+            Class::Normal => (&mut self.normal, &mut self.normal_intake),
+        }
+    }
+
+    fn woken(&mut self) {
+        let now = Instant::now();
+        self.urgent_intake.may_be_due(now);
+        self.normal_intake.may_be_due(now);
+        self.desk.alarm.look_again();
+    }
+
+    /// Takes all that is there, because turns can only be given between messages that are known.
+    async fn take_fresh(&mut self, snapshot: &Snapshot) {
+        let queue = Arc::clone(&self.desk.queue);
+        loop {
+            let job = tokio::select! {
+                biased;
+                job = queue.fresh() => job,
+                () = std::future::ready(()) => None,
+            };
+            let Some(job) = job else { return };
+            self.place(job, snapshot);
+        }
+    }
+
+    fn place(&mut self, job: Job, snapshot: &Snapshot) {
+        let entry = job.claimed.entry();
+        let (class, client) = (entry.class, entry.client.clone());
+        let path = self.desk.routes(&job, snapshot).path();
+        let (lane, _) = self.lane(class);
+        if lane.len_of(&client) < CLIENT_IN_MEMORY {
+            lane.push(&client, path, job);
+        } else {
+            let away = STEP_BACK + STEP_BACK.mul_f64(fastrand::f64());
+            self.give_back(job, self.desk.clock.now().plus(away));
+        }
+    }
+
+    fn give_back(&mut self, job: Job, until: Timestamp) {
+        let desk = Arc::clone(&self.desk);
+        self.tasks.spawn(async move { desk.give_back(job, until).await });
+    }
+
+    /// Starts what can start. Returns when a rate allows more.
+    fn start_attempts(&mut self, snapshot: &Arc<Snapshot>) -> Option<Instant> {
+        let mut rate_allows: Option<Instant> = None;
+        for class in Class::ALL {
+            while self.desk.workers.has_free(class, snapshot.config.workers) {
+                let desk = Arc::clone(&self.desk);
+                let ask = |job: &Job| ask(&desk, job, snapshot, &mut rate_allows);
+                match self.lane(class).0.next(ask) {
+                    None => break,
+                    Some(Taken::Started(job, start)) => {
+                        let worker = desk.workers.take(class);
+                        self.tasks.spawn(async move { desk.attempt(job, start, worker).await });
+                    }
+                    Some(Taken::Left(jobs, until)) => {
+                        jobs.into_iter().for_each(|job| self.give_back(job, until));
+                    }
+                }
+            }
+        }
+        rate_allows
+    }
+
+    /// Claims what is due. Returns when more will be.
+    fn start_claims(&mut self, snapshot: &Snapshot, now: Instant) -> Option<Instant> {
+        let readiness = snapshot.readiness();
+        let enough = snapshot.config.workers.max(16);
+        let mut earliest: Option<Instant> = None;
+        for class in Class::ALL {
+            let (lane, intake) = self.lane(class);
+            let waiting = lane.len();
+            match intake.next(waiting, enough, readiness) {
+                Some(at) if at <= now => {
+                    intake.begin(now);
+                    let amount = Intake::amount(waiting, enough, readiness);
+                    let desk = Arc::clone(&self.desk);
+                    self.tasks.spawn(async move { desk.claim(class, amount).await });
+                    if readiness == Readiness::ProbeWanted {
+                        // One message in all, whichever lane it is of.
+                        break;
+                    }
+                }
+                Some(at) => earliest = Some(earliest.map_or(at, |known| known.min(at))),
+                None => {}
+            }
+        }
+        earliest
+    }
+
+    fn done(&mut self, done: Result<Done, tokio::task::JoinError>, snapshot: &Snapshot) {
+        let now = Instant::now();
+        match done {
+            Ok(Done::Claimed { class, asked, result }) => {
+                let (_, intake) = self.lane(class);
+                match result {
+                    Ok((jobs, next)) => {
+                        intake.end(now, asked, jobs.len(), next);
+                        jobs.into_iter().for_each(|job| self.place(job, snapshot));
+                    }
+                    Err(error) => {
+                        intake.failed(now);
+                        tracing::error!(target: "authrelay::deliver", %error, "no messages can be taken up");
+                    }
+                }
+            }
+            Ok(Done::Waits { class, until }) => self.lane(class).1.may_be_due(until),
+            Ok(Done::Ended) => {}
+            Err(error) => {
+                tracing::error!(target: "authrelay::deliver", %error, "an attempt was cut off by a defect");
+            }
+        }
+        self.urgent_intake.room_was_made(now);
+        self.normal_intake.room_was_made(now);
+    }
+
+    async fn stop(mut self) {
+        let now = self.desk.clock.now();
+        let snapshot = self.snapshot();
+        self.take_fresh(&snapshot).await;
+        let waiting = self.urgent.drain().into_iter().chain(self.normal.drain());
+        waiting.for_each(|job| self.give_back(job, now));
+        for last in [false, true] {
+            let deadline = Instant::now() + GRACE;
+            while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await {
+                if let Ok(Done::Claimed { result: Ok((jobs, _)), .. }) = done {
+                    jobs.into_iter().for_each(|job| self.give_back(job, now));
+                }
+            }
+            if last && !self.tasks.is_empty() {
+                tracing::warn!(target: "authrelay::deliver", attempts = self.tasks.len(), "attempts were cut off");
+            }
+            self.desk.hurry.cancel();
+        }
+        self.tasks.shutdown().await;
+        snapshot.close_all_idle();
+    }
+}
+
+/// Whether the message can start now, and on which of its routes.
+fn ask(
+    desk: &Desk,
+    job: &Job,
+    snapshot: &Snapshot,
+    rate_allows: &mut Option<Instant>,
+) -> Turn<Start, Timestamp> {
+    let entry = job.claimed.entry();
+    let now = desk.clock.now();
+    if entry.expires <= now {
+        return Turn::Leave(now.plus(EXPIRED_AWAY));
+    }
+    // Anew at each turn: the configuration may have changed since it was put into the lane.
+    let routes = desk.routes(job, snapshot);
+    for (first, way) in routes.ways.iter().enumerate() {
+        match way.upstream.try_enter(entry.class) {
+            Admission::In(ticket) => return Turn::Start(Start { routes, first, ticket: Some(ticket) }),
+            Admission::Full => return Turn::Wait,
+            Admission::RateUntil(at) => {
+                *rate_allows = Some(rate_allows.map_or(at, |known| known.min(at)));
+                return Turn::Wait;
+            }
+            Admission::Blocked(_) => {}
+        }
+    }
+    match earliest(&routes, desk.clock) {
+        Some(until) => Turn::LeaveAll(until),
+        // There is none, which is said by the attempt; or one closed this moment, and the attempt will see it.
+        None => Turn::Start(Start { routes, first: 0, ticket: None }),
+    }
+}
+
+impl Desk {
+    fn routes(&self, job: &Job, snapshot: &Snapshot) -> Routes {
+        Routes::for_message(job.claimed.entry(), job.claimed.payload(), &*self.renderer, snapshot)
+    }
+}

@@ -1,0 +1,188 @@
+//! From the queue to an upstream: takes messages up, renders them for the upstream of the attempt, hands them over, and
+//! settles what came of it. Every answer becomes an `Outcome`.
+//!
+//! In the order in which a message meets them: [`Delivery`] (`dispatch`) takes it up and gives it its turn (`lanes`),
+//! `attempt` walks its routes (`route`), an [`Upstream`] lets it in (`breaker`, connections, rate) and carries it: over
+//! a pooled `connection` of `smtp`, whose replies `reply` judges, or into a `maildir`. `expiry` ends what is too late.
+//!
+//! What must hold: one copy is sent, and after an attempt without an answer only the same upstream is asked again;
+//! nothing is sent once the life of a message is over; nothing is sent in the clear where TLS was asked for.
+
+mod attempt;
+mod breaker;
+mod connection;
+mod desk;
+mod dispatch;
+mod expiry;
+mod intake;
+mod lanes;
+mod maildir;
+mod rate;
+mod registry;
+mod reply;
+mod route;
+mod smtp;
+mod upstream;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use dispatch::{Delivery, DeliveryStatus, Monitor, RetryClock};
+pub use reply::{HandOver, Trip};
+pub use route::{Letter, Outgoing, Renderer};
+pub use upstream::{BreakerStatus, Upstream, UpstreamStatus};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ident::{SenderName, UpstreamName};
+use crate::secret::Secret;
+
+/// How messages are handed over, as configured.
+#[derive(Debug)]
+pub struct Config {
+    /// The name we give in EHLO.
+    pub hostname: String,
+    /// The upstreams, in the order in which they are tried.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// The most attempts under way at once, over all upstreams. Normal mail never takes the last quarter.
+    pub workers: usize,
+}
+
+impl Config {
+    /// The upstreams that may carry `sender`, in the order in which they are tried.
+    pub fn carriers<'a>(&'a self, sender: &'a SenderName) -> impl Iterator<Item = &'a UpstreamConfig> {
+        self.upstreams.iter().filter(move |upstream| upstream.may_carry(sender))
+    }
+}
+
+impl UpstreamConfig {
+    /// Whether it may carry `sender`.
+    pub fn may_carry(&self, sender: &SenderName) -> bool {
+        self.carries.as_ref().is_none_or(|senders| senders.contains(sender))
+    }
+}
+
+/// One upstream. Its pool and its breaker are kept for as long as this stays equal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpstreamConfig {
+    /// Its name.
+    pub name: UpstreamName,
+    /// What it is.
+    pub kind: UpstreamKind,
+    /// The senders it may carry; `None` means every sender.
+    pub carries: Option<Vec<SenderName>>,
+    /// The most connections (or deliveries, for a folder) at once. Normal mail never takes the last quarter.
+    pub max_connections: usize,
+    /// The most messages a minute; `None` means no limit.
+    pub messages_per_minute: Option<u32>,
+    /// When its breaker opens and how long it stays open.
+    pub breaker: BreakerConfig,
+}
+
+/// What kind of thing an upstream is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UpstreamKind {
+    /// A folder in maildir form, on this machine.
+    Maildir {
+        /// The folder; made where it is missing.
+        path: PathBuf,
+    },
+    /// An SMTP server.
+    Smtp(SmtpConfig),
+}
+
+/// How to talk to an SMTP upstream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SmtpConfig {
+    /// Host name or address; a name is what its certificate must be for.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// How the connection is encrypted.
+    pub tls: UpstreamTls,
+    /// User name and password; presented only over TLS, or in the clear to loopback where `tls` is `Plain`. Where they
+    /// are set, nothing is sent without them.
+    pub credentials: Option<(String, Secret)>,
+    /// The time each step may take.
+    pub timeouts: Timeouts,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+    /// The most messages over one connection.
+    pub messages_per_connection: u32,
+}
+
+/// How a connection to an upstream is encrypted.
+#[derive(Clone)]
+pub enum UpstreamTls {
+    /// STARTTLS; without it on offer nothing is sent.
+    StartTls(std::sync::Arc<rustls::ClientConfig>),
+    /// TLS from the first byte.
+    Implicit(std::sync::Arc<rustls::ClientConfig>),
+    /// None: loopback, or the operator's explicit word.
+    Plain,
+}
+
+impl PartialEq for UpstreamTls {
+    /// Equal when they share one `ClientConfig`: two that were built apart may trust different certificates.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::StartTls(a), Self::StartTls(b)) | (Self::Implicit(a), Self::Implicit(b)) => {
+                std::sync::Arc::ptr_eq(a, b)
+            }
+            (Self::Plain, Self::Plain) => true,
+            (Self::StartTls(_) | Self::Implicit(_) | Self::Plain, _) => false,
+        }
+    }
+}
+
+impl std::fmt::Debug for UpstreamTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::StartTls(_) => "StartTls",
+            Self::Implicit(_) => "Implicit",
+            Self::Plain => "Plain",
+        })
+    }
+}
+
+/// The time each step of a delivery may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Connecting, TLS and greeting included.
+    pub connect: Duration,
+    /// One command and its reply.
+    pub command: Duration,
+    /// The message and the reply after its final dot.
+    pub data: Duration,
+}
+
+impl Default for Timeouts {
+    /// Shorter than RFC 5321 section 4.5.3.2 asks for: a code that is minutes late is of no use, and a second upstream
+    /// may be waiting.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            command: Duration::from_secs(30),
+            data: Duration::from_secs(120),
+        }
+    }
+}
+
+/// When a breaker opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerConfig {
+    /// After so many failures in a row. A failure to connect, to encrypt or to log in opens it at once.
+    pub failures: u32,
+    /// How long it stays open at first; doubles each time up to `longest`.
+    pub shortest: Duration,
+    /// The longest it stays open.
+    pub longest: Duration,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self { failures: 5, shortest: Duration::from_secs(1), longest: Duration::from_secs(30) }
+    }
+}

@@ -1,0 +1,183 @@
+//! Which upstreams a message may go to, in which order, and what is needed of the rewriting to write it for one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::registry::Snapshot;
+use super::upstream::Upstream;
+use crate::ident::{SenderName, UpstreamName};
+use crate::mail::{Address, Message, Need, ReversePath};
+use crate::outcome::Reason;
+use crate::queue::{Entry, Payload};
+use crate::rewrite::Plan;
+
+/// Writes messages for a sender. The wiring puts `rewrite` behind it, with the configuration of the moment.
+pub trait Renderer: Send + Sync + 'static {
+    /// The senders `plan` allows, the preferred first.
+    fn senders(&self, plan: &Plan) -> Vec<SenderName>;
+
+    /// The message as `sender` sends it. What stands in the way is our own fault, and may be mended.
+    fn render(&self, message: &Message, plan: &Plan, sender: &SenderName) -> Result<Outgoing, Reason>;
+}
+
+/// A message written for one sender.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The envelope sender.
+    pub reverse_path: ReversePath,
+    /// Every byte that goes out.
+    pub raw: Bytes,
+    /// What that needs of an upstream.
+    pub need: Need,
+}
+
+/// A written message and whom it is for: all an upstream is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Letter<'a> {
+    /// The message.
+    pub outgoing: &'a Outgoing,
+    /// The one recipient.
+    pub recipient: &'a Address,
+    /// The name of the file, where it ends in one: the same for every attempt at one message.
+    pub file_name: &'a str,
+}
+
+/// One way out: a sender, and an upstream that carries it.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    pub(super) sender: SenderName,
+    pub(super) upstream: Arc<Upstream>,
+}
+
+/// The ways a message may take, the preferred first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Routes {
+    /// The sender it should have.
+    pub(super) preferred: Option<SenderName>,
+    /// The ways.
+    pub(super) ways: Vec<Route>,
+}
+
+/// What a row demands of its routes, beside its plan.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Allowed<'a> {
+    /// Every upstream may be asked.
+    Any,
+    /// An attempt got no answer: only that upstream can tell a second copy from the first.
+    Only(Option<&'a UpstreamName>),
+}
+
+impl<'a> Allowed<'a> {
+    pub(super) fn for_entry(entry: &'a Entry) -> Self {
+        if entry.in_doubt > 0 { Self::Only(entry.upstream.as_ref()) } else { Self::Any }
+    }
+
+    fn permits(self, upstream: &UpstreamName) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(name) => name == Some(upstream),
+        }
+    }
+}
+
+impl Routes {
+    /// Every allowed sender in order, and for each every upstream in order that carries it.
+    pub(super) fn of(senders: Vec<SenderName>, allowed: Allowed<'_>, snapshot: &Snapshot) -> Self {
+        let mut ways = Vec::new();
+        for sender in &senders {
+            for upstream in snapshot.upstreams() {
+                if allowed.permits(upstream.name()) && upstream.carries(sender) {
+                    ways.push(Route { sender: sender.clone(), upstream: Arc::clone(upstream) });
+                }
+            }
+        }
+        Self { preferred: senders.into_iter().next(), ways }
+    }
+
+    /// The same for a queued message. No upstream takes text messages yet: they wait for one.
+    pub(super) fn for_message(
+        entry: &Entry,
+        payload: &Payload,
+        renderer: &dyn Renderer,
+        snapshot: &Snapshot,
+    ) -> Self {
+        match payload {
+            Payload::Mail { plan, .. } => {
+                Self::of(renderer.senders(plan), Allowed::for_entry(entry), snapshot)
+            }
+            Payload::Sms { .. } => Self::default(),
+        }
+    }
+
+    /// The upstreams in the order in which they are asked. Messages with equal paths wait for the same things.
+    pub(super) fn path(&self) -> Vec<UpstreamName> {
+        let mut path: Vec<UpstreamName> = self.ways.iter().map(|way| way.upstream.name().clone()).collect();
+        path.dedup();
+        path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::deliver::registry::Registry;
+    use crate::deliver::{BreakerConfig, Config, UpstreamConfig, UpstreamKind};
+
+    fn snapshot(upstreams: &[(&str, Option<&[&str]>)]) -> Arc<Snapshot> {
+        let upstreams = upstreams
+            .iter()
+            .map(|(name, carries)| UpstreamConfig {
+                name: UpstreamName::new(name),
+                kind: UpstreamKind::Maildir { path: "nowhere".into() },
+                carries: carries.map(|names| names.iter().map(SenderName::new).collect()),
+                max_connections: 1,
+                messages_per_minute: None,
+                breaker: BreakerConfig::default(),
+            })
+            .collect();
+        let config = Config { hostname: "relay.example".into(), upstreams, workers: 1 };
+        Registry::new(Clock::System).snapshot(&Arc::new(config))
+    }
+
+    fn ways(senders: &[&str], allowed: Allowed<'_>, snapshot: &Snapshot) -> Vec<String> {
+        let senders = senders.iter().map(SenderName::new).collect();
+        let routes = Routes::of(senders, allowed, snapshot);
+        routes.ways.iter().map(|way| format!("{}@{}", way.sender, way.upstream.name())).collect()
+    }
+
+    #[test]
+    fn custom_comes_before_no_reply_and_only_where_it_is_carried() {
+        let snapshot = snapshot(&[
+            ("one", Some(&["no-reply"])),
+            ("acme", Some(&["acme"])),
+            ("two", Some(&["no-reply"])),
+            ("all", None),
+        ]);
+        assert_eq!(
+            ways(&["acme", "no-reply"], Allowed::Any, &snapshot),
+            ["acme@acme", "acme@all", "no-reply@one", "no-reply@two", "no-reply@all"]
+        );
+        assert_eq!(
+            ways(&["no-reply"], Allowed::Any, &snapshot),
+            ["no-reply@one", "no-reply@two", "no-reply@all"]
+        );
+    }
+
+    #[test]
+    fn after_an_attempt_without_an_answer_only_the_same_upstream_is_asked() {
+        let snapshot = snapshot(&[("one", None), ("two", None)]);
+        let two = UpstreamName::new("two");
+        assert_eq!(ways(&["no-reply"], Allowed::Only(Some(&two)), &snapshot), ["no-reply@two"]);
+        let gone = UpstreamName::new("gone");
+        assert!(ways(&["no-reply"], Allowed::Only(Some(&gone)), &snapshot).is_empty());
+        assert!(ways(&["no-reply"], Allowed::Only(None), &snapshot).is_empty());
+    }
+
+    #[test]
+    fn no_upstream_for_a_sender_is_no_route() {
+        let snapshot = snapshot(&[("acme", Some(&["acme"]))]);
+        assert!(ways(&["no-reply"], Allowed::Any, &snapshot).is_empty());
+    }
+}

@@ -1,0 +1,371 @@
+//! One upstream while the daemon runs: who is let in when (breaker, connections, rate), and how it stands.
+//!
+//! Whoever wants to hand something over needs a [`Ticket`] first. It holds room for one delivery, and tells the breaker
+//! how it ended; a probe that is dropped without an answer lets the next one try.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, Gate, Position};
+use super::connection::Connection;
+use super::rate::Rate;
+use super::reply::HandOver;
+use super::route::Letter;
+use super::smtp::SmtpUpstream;
+use super::{UpstreamConfig, UpstreamKind, maildir};
+use crate::clock::{Clock, Timestamp};
+use crate::ident::{Class, SenderName, UpstreamName};
+use crate::outcome::Reason;
+
+/// One upstream: its configuration, and everything that lives longer than one attempt.
+#[derive(Debug)]
+pub struct Upstream {
+    config: UpstreamConfig,
+    hostname: String,
+    transport: Transport,
+    gate: Mutex<GateState>,
+    /// Room for deliveries, and the part of it that normal mail may take.
+    room: Arc<Semaphore>,
+    normal_room: Arc<Semaphore>,
+    rate: Option<Rate>,
+    changed: Arc<Notify>,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Maildir(std::path::PathBuf),
+    Smtp(Box<SmtpUpstream>),
+}
+
+#[derive(Debug)]
+struct GateState {
+    breaker: Breaker,
+    since: Timestamp,
+    last: Option<Reason>,
+}
+
+/// What was prepared, and only waits for the message itself.
+pub(super) enum Prepared {
+    Folder,
+    Connection(Box<Connection>),
+}
+
+/// Whether one may hand something over now.
+#[derive(Debug)]
+pub(super) enum Admission {
+    /// Yes.
+    In(Ticket),
+    /// All room is taken.
+    Full,
+    /// Its rate allows the next one then.
+    RateUntil(Instant),
+    /// Its breaker is open, or a probe is under way.
+    Blocked(Instant),
+}
+
+impl Upstream {
+    /// An upstream nobody has asked yet. `hostname` is our name in EHLO and in the names of files.
+    pub fn new(config: UpstreamConfig, hostname: String, clock: Clock) -> Arc<Self> {
+        Self::with_notify(config, hostname, clock, Arc::default())
+    }
+
+    /// The same, telling `changed` whenever room was given back or the breaker may have moved.
+    pub(super) fn with_notify(
+        config: UpstreamConfig,
+        hostname: String,
+        clock: Clock,
+        changed: Arc<Notify>,
+    ) -> Arc<Self> {
+        let room = config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        let transport = match &config.kind {
+            UpstreamKind::Maildir { path } => Transport::Maildir(path.clone()),
+            UpstreamKind::Smtp(smtp) => {
+                Transport::Smtp(Box::new(SmtpUpstream::new(smtp.clone(), hostname.clone())))
+            }
+        };
+        let gate = GateState { breaker: Breaker::new(config.breaker), since: clock.now(), last: None };
+        Arc::new(Self {
+            rate: config.messages_per_minute.and_then(Rate::new),
+            config,
+            hostname,
+            transport,
+            gate: Mutex::new(gate),
+            room: Arc::new(Semaphore::new(room)),
+            normal_room: Arc::new(Semaphore::new(room - room / 4)),
+            changed,
+            clock,
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &UpstreamName {
+        &self.config.name
+    }
+
+    /// Whether it carries `sender`.
+    pub fn carries(&self, sender: &SenderName) -> bool {
+        self.config.may_carry(sender)
+    }
+
+    /// Hands one letter over, outside of any queue: no breaker, rate or limit of connections is asked or told.
+    pub async fn hand_over(&self, letter: Letter<'_>) -> HandOver {
+        match self.prepare(letter).await {
+            Ok(prepared) => self.transmit(prepared, letter).await,
+            Err(hand_over) => hand_over,
+        }
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> UpstreamStatus {
+        let gate = self.gate();
+        let now = Instant::now();
+        let breaker = match gate.breaker.position() {
+            Position::Closed => BreakerStatus::Closed,
+            Position::Open(until) => {
+                BreakerStatus::Open { until: self.clock.now().plus(until.saturating_duration_since(now)) }
+            }
+            Position::Probing => BreakerStatus::Probing,
+        };
+        let room = self.config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        UpstreamStatus {
+            name: self.config.name.clone(),
+            breaker,
+            since: gate.since,
+            last_failure: gate.last.clone(),
+            connections: match &self.transport {
+                Transport::Maildir(_) => 0,
+                Transport::Smtp(smtp) => smtp.connections(),
+            },
+            in_flight: room.saturating_sub(self.room.available_permits()),
+        }
+    }
+
+    /// Everything that can be done without sending anything of the message. May be dropped at any moment.
+    pub(super) async fn prepare(&self, letter: Letter<'_>) -> Result<Prepared, HandOver> {
+        match &self.transport {
+            Transport::Maildir(_) => Ok(Prepared::Folder),
+            Transport::Smtp(smtp) => {
+                smtp.prepare(letter).await.map(|connection| Prepared::Connection(Box::new(connection)))
+            }
+        }
+    }
+
+    /// The message itself. Must be waited for.
+    pub(super) async fn transmit(&self, prepared: Prepared, letter: Letter<'_>) -> HandOver {
+        match (&self.transport, prepared) {
+            (Transport::Smtp(smtp), Prepared::Connection(connection)) => {
+                smtp.transmit(*connection, letter).await
+            }
+            (Transport::Maildir(path), Prepared::Folder | Prepared::Connection(_)) => {
+                maildir::deliver(path, &self.hostname, letter).await
+            }
+            // Prepared by another kind of upstream: can't be, and nothing was sent.
+            (Transport::Smtp(_), Prepared::Folder) => HandOver::Unavailable(
+                Reason::new(crate::outcome::ReasonClass::Local, "nothing was prepared"),
+                super::Trip::Counted,
+            ),
+        }
+    }
+
+    /// The longest the message itself may take.
+    pub(super) fn transmit_limit(&self) -> Duration {
+        match &self.config.kind {
+            UpstreamKind::Maildir { .. } => Duration::from_secs(60),
+            UpstreamKind::Smtp(smtp) => smtp.timeouts.data,
+        }
+    }
+
+    /// What its breaker says now.
+    pub(super) fn look(&self) -> Gate {
+        self.gate().breaker.look(Instant::now())
+    }
+
+    /// Whether it would be the same if it were made anew.
+    pub(super) fn is_as(&self, config: &UpstreamConfig, hostname: &str) -> bool {
+        self.config == *config && self.hostname == hostname
+    }
+
+    /// Closes connections nobody has used for long. Returns when there will be more.
+    pub(super) fn close_idle(&self, now: Instant) -> Option<Instant> {
+        match &self.transport {
+            Transport::Maildir(_) => None,
+            Transport::Smtp(smtp) => smtp.close_idle(now),
+        }
+    }
+
+    /// Closes every connection nobody uses.
+    pub(super) fn close_all_idle(&self) {
+        if let Transport::Smtp(smtp) = &self.transport {
+            smtp.close_all_idle();
+        }
+    }
+
+    /// Lets one in, if that can be now.
+    pub(super) fn try_enter(self: &Arc<Self>, class: Class) -> Admission {
+        if let Gate::NotBefore(until) = self.look() {
+            return Admission::Blocked(until);
+        }
+        let Some(room) = Room::try_take(self, class) else {
+            return Admission::Full;
+        };
+        if let Some(Err(until)) = self.rate.as_ref().map(Rate::take) {
+            return Admission::RateUntil(until);
+        }
+        self.admit(room)
+    }
+
+    /// Waits until there is room and the rate allows it. `Err` says when a breaker that is open may be asked again.
+    pub(super) async fn enter(self: &Arc<Self>, class: Class) -> Result<Ticket, Instant> {
+        if let Gate::NotBefore(until) = self.look() {
+            return Err(until);
+        }
+        let Some(room) = Room::take(self, class).await else {
+            return Err(Instant::now());
+        };
+        while let Some(Err(until)) = self.rate.as_ref().map(Rate::take) {
+            tokio::time::sleep_until(until).await;
+        }
+        match self.admit(room) {
+            Admission::In(ticket) => Ok(ticket),
+            Admission::Blocked(until) | Admission::RateUntil(until) => Err(until),
+            Admission::Full => Err(Instant::now()),
+        }
+    }
+
+    fn admit(self: &Arc<Self>, room: Room) -> Admission {
+        match self.gate().breaker.enter(Instant::now()) {
+            Gate::NotBefore(until) => Admission::Blocked(until),
+            entered @ (Gate::Pass | Gate::Probe) => {
+                Admission::In(Ticket { upstream: Arc::clone(self), room: Some(room), entered, told: false })
+            }
+        }
+    }
+
+    fn gate(&self) -> MutexGuard<'_, GateState> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn worked(&self) {
+        let mut gate = self.gate();
+        if gate.breaker.worked() {
+            gate.since = self.clock.now();
+            tracing::info!(target: "authrelay::deliver", upstream = %self.name(), "upstream works again");
+        }
+    }
+
+    fn failed(&self, entered: Gate, trip: super::Trip, reason: &Reason) {
+        let mut gate = self.gate();
+        let was_closed = gate.breaker.position() == Position::Closed;
+        let opened = gate.breaker.failed(entered, trip, Instant::now(), fastrand::f64());
+        gate.last = Some(reason.clone());
+        if opened && was_closed {
+            gate.since = self.clock.now();
+            tracing::warn!(
+                target: "authrelay::deliver",
+                upstream = %self.name(),
+                class = reason.class.as_str(),
+                reason = %reason,
+                "upstream is not asked for a while"
+            );
+        }
+    }
+}
+
+/// The right to hand one message over to one upstream.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    upstream: Arc<Upstream>,
+    room: Option<Room>,
+    entered: Gate,
+    told: bool,
+}
+
+impl Ticket {
+    /// Tells the breaker how it ended, and gives the room back.
+    pub(super) fn tell(mut self, hand_over: &HandOver) {
+        self.told = true;
+        match hand_over {
+            HandOver::Accepted { .. }
+            | HandOver::Refused(_)
+            | HandOver::Deferred(_)
+            | HandOver::Unfit(_)
+            | HandOver::SenderRefused(_) => self.upstream.worked(),
+            HandOver::InDoubt(reason) => self.upstream.failed(self.entered, super::Trip::Counted, reason),
+            HandOver::Unavailable(reason, trip) => self.upstream.failed(self.entered, *trip, reason),
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.told && self.entered == Gate::Probe {
+            self.upstream.gate().breaker.abandoned(Instant::now());
+        }
+        self.room = None;
+        self.upstream.changed.notify_one();
+    }
+}
+
+/// Room for one delivery. Normal mail never takes the last quarter.
+#[derive(Debug)]
+struct Room {
+    _any: OwnedSemaphorePermit,
+    _normal: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    fn try_take(upstream: &Upstream, class: Class) -> Option<Self> {
+        let normal = match class {
+            Class::Urgent => None,
+            Class::Normal => Some(Arc::clone(&upstream.normal_room).try_acquire_owned().ok()?),
+        };
+        let any = Arc::clone(&upstream.room).try_acquire_owned().ok()?;
+        Some(Self { _any: any, _normal: normal })
+    }
+
+    async fn take(upstream: &Upstream, class: Class) -> Option<Self> {
+        let normal = match class {
+            Class::Urgent => None,
+            Class::Normal => Some(Arc::clone(&upstream.normal_room).acquire_owned().await.ok()?),
+        };
+        let any = Arc::clone(&upstream.room).acquire_owned().await.ok()?;
+        Some(Self { _any: any, _normal: normal })
+    }
+}
+
+/// How an upstream stands, for `status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    /// Its name.
+    pub name: UpstreamName,
+    /// Whether it is asked.
+    pub breaker: BreakerStatus,
+    /// Since when.
+    pub since: Timestamp,
+    /// What it failed with last, where it ever did.
+    pub last_failure: Option<Reason>,
+    /// Open connections, in use or not.
+    pub connections: usize,
+    /// Deliveries under way.
+    pub in_flight: usize,
+}
+
+/// Whether an upstream is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum BreakerStatus {
+    /// Mail flows.
+    Closed,
+    /// Not before this.
+    Open {
+        /// When it is asked again.
+        until: Timestamp,
+    },
+    /// One message is finding out.
+    Probing,
+}
