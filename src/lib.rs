@@ -28,3 +28,6 @@ pub mod queue;
 // The way out, and what is told when it fails.
 pub mod bounce;
 pub mod deliver;
+
+// Operating it.
+pub mod config;

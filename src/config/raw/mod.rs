@@ -1,0 +1,249 @@
+//! The configuration as written: every key of the format, with the place of every value. Here it is decided whether a
+//! value is of the right kind and within its range; what the values mean together is decided in `resolve`.
+//!
+//! A value that is missing is `None`, and so is one that was wrong: that one has been reported.
+
+mod access;
+mod identity;
+mod policy;
+mod upstream;
+
+pub(super) use access::{RawAccess, RawClient, RawListener};
+pub(super) use identity::{RawBusiness, RawDkim, RawSender};
+pub(super) use policy::{RawCategory, RawCondition, RawPart, RawRule};
+pub(super) use upstream::{
+    RawBreaker, RawKind, RawPassword, RawSmtp, RawTimeouts, RawTls as RawUpstreamTls, RawUpstream,
+};
+
+use std::time::Duration;
+
+use tracing::Level;
+
+use super::LogFormat;
+use super::problem::{Report, Span};
+use super::reader::{At, Table};
+use super::value;
+use crate::mail::Address;
+
+/// The longest duration that is taken for anything: what is longer is a mistake.
+const YEAR: Duration = Duration::from_hours(366 * 24);
+
+/// The whole file.
+#[derive(Debug)]
+pub(in crate::config) struct Raw {
+    pub(in crate::config) top: RawTop,
+    pub(in crate::config) tls: Option<RawServerTls>,
+    pub(in crate::config) listeners: Option<Section<RawListener>>,
+    pub(in crate::config) clients: Option<Section<RawClient>>,
+    pub(in crate::config) businesses: Option<Section<RawBusiness>>,
+    pub(in crate::config) senders: Option<Section<RawSender>>,
+    pub(in crate::config) categories: Option<Section<RawCategory>>,
+    pub(in crate::config) rules: Vec<RawRule>,
+    pub(in crate::config) upstreams: Option<Section<RawUpstream>>,
+    pub(in crate::config) queue: RawQueue,
+    pub(in crate::config) limits: RawLimits,
+    pub(in crate::config) log: RawLog,
+}
+
+impl Raw {
+    /// Takes every key of the document; reports the ones that are none.
+    pub(in crate::config) fn read(report: &Report, root: Table<'_>) -> Self {
+        let raw = Self {
+            top: RawTop::read(&root),
+            tls: root.table("tls").map(RawServerTls::read),
+            listeners: Section::read(&root, "listeners", RawListener::read),
+            clients: Section::read(&root, "clients", RawClient::read),
+            businesses: Section::read(&root, "businesses", RawBusiness::read),
+            senders: Section::read(&root, "senders", RawSender::read),
+            categories: Section::read(&root, "categories", RawCategory::read),
+            rules: root.tables("rules").into_iter().map(|rule| RawRule::read(report, rule)).collect(),
+            upstreams: Section::read(&root, "upstreams", |table| RawUpstream::read(report, table)),
+            queue: root.table("queue").map(RawQueue::read).unwrap_or_default(),
+            limits: root.table("limits").map(RawLimits::read).unwrap_or_default(),
+            log: root.table("log").map(RawLog::read).unwrap_or_default(),
+        };
+        root.finish();
+        raw
+    }
+}
+
+/// `[KEY.NAME]`: tables that the administrator names, in the order of the file.
+#[derive(Debug)]
+pub(in crate::config) struct Section<T> {
+    pub(in crate::config) span: Span,
+    pub(in crate::config) entries: Vec<(At<String>, T)>,
+    /// Whether nothing at all stands in it; what was wrong and is not among the entries counts too.
+    pub(in crate::config) is_empty: bool,
+}
+
+impl<T> Section<T> {
+    fn read(root: &Table<'_>, key: &str, mut read: impl FnMut(Table<'_>) -> T) -> Option<Self> {
+        let table = root.table(key)?;
+        let entries = table.named_tables().into_iter().map(|(name, entry)| (name, read(entry))).collect();
+        Some(Self { span: table.span().clone(), entries, is_empty: table.keys().is_empty() })
+    }
+
+    /// A section of one entry that stands in no file.
+    pub(in crate::config) fn default_of(name: &str, entry: T) -> Self {
+        Self { span: None, entries: vec![(At::default(name.to_owned()), entry)], is_empty: false }
+    }
+
+    /// A section without entries.
+    pub(in crate::config) fn empty() -> Self {
+        Self { span: None, entries: Vec::new(), is_empty: true }
+    }
+
+    /// The names of its entries.
+    pub(in crate::config) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(name, _)| name.value.as_str())
+    }
+}
+
+/// The keys above the first table.
+#[derive(Debug)]
+pub(in crate::config) struct RawTop {
+    pub(in crate::config) hostname: Option<At<String>>,
+    pub(in crate::config) state_directory: Option<At<String>>,
+    pub(in crate::config) control_socket: Option<At<String>>,
+    pub(in crate::config) no_reply: Option<At<String>>,
+    pub(in crate::config) category_header: Option<At<String>>,
+    pub(in crate::config) received_names_client: Option<At<bool>>,
+}
+
+impl RawTop {
+    fn read(root: &Table<'_>) -> Self {
+        Self {
+            hostname: root.parsed("hostname", "a host name", value::host_name),
+            state_directory: root.text("state_directory"),
+            control_socket: root.text("control_socket"),
+            no_reply: root.text("no_reply"),
+            category_header: root.parsed("category_header", "the name of a header field", value::header_name),
+            received_names_client: root.boolean("received_names_client"),
+        }
+    }
+
+    /// Only what says where the daemon is found.
+    pub(in crate::config) fn read_places(root: &Table<'_>) -> (Option<At<String>>, Option<At<String>>) {
+        (root.text("state_directory"), root.text("control_socket"))
+    }
+}
+
+/// `[tls]`
+#[derive(Debug)]
+pub(in crate::config) struct RawServerTls {
+    pub(in crate::config) span: Span,
+    pub(in crate::config) certificate: Option<At<String>>,
+    pub(in crate::config) key: Option<At<String>>,
+    pub(in crate::config) client_ca: Option<At<String>>,
+}
+
+impl RawServerTls {
+    fn read(table: Table<'_>) -> Self {
+        let raw = Self {
+            span: table.span().clone(),
+            certificate: table.text("certificate"),
+            key: table.text("key"),
+            client_ca: table.text("client_ca"),
+        };
+        table.finish();
+        raw
+    }
+}
+
+/// `[queue]`
+#[derive(Debug, Default)]
+pub(in crate::config) struct RawQueue {
+    pub(in crate::config) path: Option<At<String>>,
+    pub(in crate::config) key_file: Option<At<String>>,
+    pub(in crate::config) key_credential: Option<At<String>>,
+    pub(in crate::config) history: Option<At<Duration>>,
+    pub(in crate::config) active_messages: Option<At<usize>>,
+    pub(in crate::config) active_bytes: Option<At<usize>>,
+    pub(in crate::config) workers: Option<At<usize>>,
+    pub(in crate::config) bounces: Option<At<Address>>,
+}
+
+impl RawQueue {
+    fn read(table: Table<'_>) -> Self {
+        let raw = Self {
+            path: table.text("path"),
+            key_file: table.text("key_file"),
+            key_credential: table.text("key_credential"),
+            history: table.duration("history", Duration::from_hours(1), YEAR * 10),
+            active_messages: table.integer("active_messages", 4, 1_000_000),
+            active_bytes: table.size("active_bytes", 1 << 20, 64 << 30),
+            workers: table.integer("workers", 4, 10_000),
+            bounces: table.parsed("bounces", "a mail address", value::address),
+        };
+        table.finish();
+        raw
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Default)]
+pub(in crate::config) struct RawLimits {
+    pub(in crate::config) message_size: Option<At<usize>>,
+    pub(in crate::config) header_size: Option<At<usize>>,
+    pub(in crate::config) line_length: Option<At<usize>>,
+    pub(in crate::config) recipients: Option<At<usize>>,
+    pub(in crate::config) errors: Option<At<u32>>,
+    pub(in crate::config) auth_failures: Option<At<u32>>,
+    pub(in crate::config) messages_per_connection: Option<At<u32>>,
+    pub(in crate::config) connections: Option<At<usize>>,
+    pub(in crate::config) connections_per_address: Option<At<usize>>,
+    pub(in crate::config) idle: Option<At<Duration>>,
+    pub(in crate::config) session: Option<At<Duration>>,
+    pub(in crate::config) handshake: Option<At<Duration>>,
+    pub(in crate::config) minimum_rate: Option<At<u32>>,
+    pub(in crate::config) memory: Option<At<usize>>,
+}
+
+impl RawLimits {
+    fn read(table: Table<'_>) -> Self {
+        let second = Duration::from_secs(1);
+        let raw = Self {
+            message_size: table.size("message_size", 1 << 10, 10 << 20),
+            header_size: table.size("header_size", 1 << 10, 1 << 20),
+            line_length: table.size("line_length", 1000, 64 << 10),
+            recipients: table.integer("recipients", 1, 1000),
+            errors: table.integer("errors", 1, 10_000),
+            auth_failures: table.integer("auth_failures", 1, 100),
+            messages_per_connection: table.integer("messages_per_connection", 1, 1_000_000),
+            connections: table.integer("connections", 1, 100_000),
+            connections_per_address: table.integer("connections_per_address", 1, 100_000),
+            idle: table.duration("idle", second, second * 3600),
+            session: table.duration("session", second * 10, second * 86_400),
+            handshake: table.duration("handshake", second, second * 300),
+            minimum_rate: table.integer("minimum_rate", 0, 1 << 20),
+            memory: table.size("memory", 1 << 20, 64 << 30),
+        };
+        table.finish();
+        raw
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Default)]
+pub(in crate::config) struct RawLog {
+    pub(in crate::config) format: Option<At<LogFormat>>,
+    pub(in crate::config) level: Option<At<Level>>,
+}
+
+impl RawLog {
+    fn read(table: Table<'_>) -> Self {
+        let levels = [
+            ("error", Level::ERROR),
+            ("warn", Level::WARN),
+            ("info", Level::INFO),
+            ("debug", Level::DEBUG),
+            ("trace", Level::TRACE),
+        ];
+        let raw = Self {
+            format: table.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+            level: table.choice("level", &levels),
+        };
+        table.finish();
+        raw
+    }
+}

@@ -1,0 +1,67 @@
+//! How mail is kept.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Context, or};
+use crate::config::problem::Span;
+use crate::config::raw::RawQueue;
+use crate::config::{KeySource, QueueConfig};
+use crate::queue::ActiveLimits;
+
+/// The attempts under way at once where nothing is said.
+pub(super) const WORKERS: usize = 64;
+
+const HISTORY: Duration = Duration::from_hours(30 * 24);
+
+/// The queue's configuration.
+pub(super) fn queue(cx: &Context<'_>, raw: &RawQueue) -> QueueConfig {
+    let path = match &raw.path {
+        Some(path) => cx.path(path),
+        None => cx.places.state_directory.join("queue.db"),
+    };
+    let active = ActiveLimits::default();
+    QueueConfig {
+        key: key(cx, raw, &path),
+        path,
+        history: or(raw.history.as_ref(), HISTORY),
+        active: ActiveLimits {
+            messages: or(raw.active_messages.as_ref(), active.messages),
+            bytes: or(raw.active_bytes.as_ref(), active.bytes),
+        },
+        bounces: raw.bounces.as_ref().map(|at| at.value.clone()),
+    }
+}
+
+fn key(cx: &Context<'_>, raw: &RawQueue, store: &Path) -> KeySource {
+    let file = match (&raw.key_file, &raw.key_credential) {
+        (Some(_), Some(credential)) => {
+            cx.report
+                .error(&credential.span, "`key_file` and `key_credential` exclude each other")
+                .help("keep one of them");
+            None
+        }
+        (Some(file), None) => cx
+            .read_secret(file)
+            .map(|file| file.path)
+            .inspect(|path| beside(cx, path, store, &raw.key_file.as_ref().and_then(|at| at.span.clone()))),
+        (None, Some(credential)) => cx.read_credential(credential).map(|file| file.path),
+        (None, None) => {
+            cx.report
+                .warning(&None, "the queue's key is made at first start and lies beside the queue: it does not protect a stolen disk")
+                .help("set key_file or key_credential in [queue]");
+            None
+        }
+    };
+    let made = || KeySource::MadeAtFirstStart(cx.places.state_directory.join("queue.key"));
+    file.map_or_else(made, KeySource::File)
+}
+
+fn beside(cx: &Context<'_>, key: &Path, store: &Path, span: &Span) {
+    let data = [store.parent(), Some(cx.places.state_directory.as_path())];
+    if data.into_iter().flatten().any(|folder| !folder.as_os_str().is_empty() && key.starts_with(folder)) {
+        cx.report
+            .warning(span, "the key lies beside the data: whoever steals the disk has both")
+            .help("keep it on another disk, or in a systemd credential (key_credential)");
+    }
+}
