@@ -13,6 +13,7 @@ pub mod secret;
 
 // The way in: SMTP, and who is speaking.
 pub mod client;
+pub mod reception;
 pub mod smtp;
 
 // The way to the answer. Decisions are pure.
@@ -30,4 +31,8 @@ pub mod bounce;
 pub mod deliver;
 
 // Operating it.
+pub mod admin;
+pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod snapshot;

@@ -1,3 +1,7 @@
 //! The `authrelay` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    authrelay::cli::main()
+}

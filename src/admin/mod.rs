@@ -1,0 +1,287 @@
+//! The control interface: HTTP and JSON on a unix socket. The command line speaks it, and so will a listener for metrics
+//! and a status page: one router for all.
+//!
+//! Who may connect is the socket's file mode. Addresses are masked; the whole ones are shown only to the socket's owner
+//! and root, who ask for them.
+
+mod problem;
+mod send_test;
+mod view;
+
+pub use problem::Problem;
+pub use send_test::{SendTest, Sent};
+pub use view::{Acted, EventView, ListView, MessageView, ObserveView, StatusView, TraceView, UpstreamView};
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequestParts, Path as UrlPath, Query as UrlQuery, State};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use serde::Deserialize;
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, Timestamp};
+use crate::ident::{ClientName, MessageId};
+use crate::mail::{Address, PhoneNumber, Recipient};
+use crate::queue::{Effect, History, Operation, Query, Queue, State as QueueState};
+
+/// What the router asks for things that are not in the queue.
+#[async_trait]
+pub trait Daemon: Send + Sync + 'static {
+    /// The upstreams and how they do.
+    fn upstreams(&self) -> Vec<UpstreamView>;
+
+    /// The listeners, as `name address`.
+    fn listeners(&self) -> Vec<String>;
+
+    /// The clients that are only observed.
+    fn observed(&self) -> Vec<ObserveView>;
+
+    /// When the process began.
+    fn started(&self) -> Timestamp;
+
+    /// Sends a test message through the whole pipeline; gives the reply a client would have got.
+    async fn send_test(&self, test: SendTest) -> Sent;
+}
+
+/// What the router works on.
+#[derive(Clone)]
+pub struct Control {
+    /// The queue.
+    pub queue: Arc<Queue>,
+    /// The rest of the daemon.
+    pub daemon: Arc<dyn Daemon>,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// The most rows one answer holds.
+const MOST_ROWS: usize = 1000;
+
+/// The control interface's routes.
+pub fn router(control: Control) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/queue", get(list))
+        .route("/v1/queue/{id}", get(show))
+        .route("/v1/queue/{id}/{operation}", post(operate))
+        .route("/v1/trace", get(trace))
+        .route("/v1/send-test", post(send_test::handle))
+        .fallback(|| async { Problem::not_found("there is nothing at this path") })
+        .with_state(control)
+}
+
+/// Serves the router on a unix socket until `shutdown`.
+pub async fn serve(listener: UnixListener, path: PathBuf, control: Control, shutdown: CancellationToken) {
+    let owner = std::fs::metadata(&path).map(|socket| socket.uid()).ok();
+    let app = router(control).layer(axum::Extension(SocketOwner(owner)));
+    let service = app.into_make_service_with_connect_info::<Caller>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the control socket failed");
+    }
+    remove_socket(&path);
+}
+
+fn remove_socket(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::debug!(%error, "the control socket could not be removed");
+    }
+}
+
+/// Who is at the other end of the socket.
+#[derive(Debug, Clone, Copy)]
+struct Caller {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { uid: stream.io().peer_cred().ok().map(|cred| cred.uid()) }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SocketOwner(Option<u32>);
+
+/// Whether the caller may see whole addresses: the socket's owner, and root.
+struct MaySeeAll(bool);
+
+impl<S: Send + Sync> FromRequestParts<S> for MaySeeAll {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        _: &S,
+    ) -> Result<Self, Self::Rejection> {
+        let caller = parts.extensions.get::<ConnectInfo<Caller>>().and_then(|info| info.0.uid);
+        let owner = parts.extensions.get::<SocketOwner>().and_then(|owner| owner.0);
+        Ok(Self(caller.is_some_and(|uid| uid == 0 || Some(uid) == owner)))
+    }
+}
+
+async fn status(State(control): State<Control>) -> Result<Json<StatusView>, Problem> {
+    let now = control.clock.now();
+    let started = control.daemon.started();
+    let queue = control.queue.depth().await?;
+    Ok(Json(StatusView {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: started.to_rfc3339(),
+        uptime_seconds: now.since(started).as_secs(),
+        oldest_seconds: queue.oldest.map(|oldest| now.since(oldest).as_secs()),
+        queue,
+        upstreams: control.daemon.upstreams(),
+        listeners: control.daemon.listeners(),
+        observed: control.daemon.observed(),
+    }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    state: Option<QueueState>,
+    client: Option<ClientName>,
+    limit: Option<usize>,
+    #[serde(default)]
+    full: bool,
+}
+
+async fn list(
+    State(control): State<Control>,
+    whole: MaySeeAll,
+    query: Result<UrlQuery<ListQuery>, QueryRejection>,
+) -> Result<Json<ListView>, Problem> {
+    let UrlQuery(query) = query?;
+    let limit = query.limit.unwrap_or(100).clamp(1, MOST_ROWS);
+    let wanted = Query { state: query.state, client: query.client, limit, ..Query::default() };
+    let shown = may_show(query.full, &whole)?;
+    let found = control.queue.find(wanted).await?;
+    Ok(Json(ListView { messages: found.iter().map(|entry| MessageView::of(entry, shown)).collect() }))
+}
+
+fn may_show(full: bool, whole: &MaySeeAll) -> Result<bool, Problem> {
+    match (full, whole.0) {
+        (true, false) => {
+            Err(Problem::forbidden("whole addresses are shown to the socket's owner and root only"))
+        }
+        (full, _) => Ok(full),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowQuery {
+    #[serde(default)]
+    full: bool,
+}
+
+async fn show(
+    State(control): State<Control>,
+    whole: MaySeeAll,
+    UrlPath(id): UrlPath<String>,
+    query: Result<UrlQuery<ShowQuery>, QueryRejection>,
+) -> Result<Json<TraceView>, Problem> {
+    let UrlQuery(query) = query?;
+    let shown = may_show(query.full, &whole)?;
+    traced(&control.queue, Target::Id(parse_id(&id)?), shown).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TraceQuery {
+    q: String,
+    #[serde(default)]
+    full: bool,
+}
+
+async fn trace(
+    State(control): State<Control>,
+    whole: MaySeeAll,
+    query: Result<UrlQuery<TraceQuery>, QueryRejection>,
+) -> Result<Json<TraceView>, Problem> {
+    let UrlQuery(query) = query?;
+    let shown = may_show(query.full, &whole)?;
+    traced(&control.queue, Target::parse(&query.q)?, shown).await
+}
+
+/// What is looked for.
+enum Target {
+    Id(MessageId),
+    Recipient(Recipient),
+}
+
+impl Target {
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let text = text.trim();
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Id(id));
+        }
+        if let Ok(number) = PhoneNumber::parse(text) {
+            return Ok(Self::Recipient(Recipient::Phone(number)));
+        }
+        Address::parse(text)
+            .map(|address| Self::Recipient(Recipient::Mail(address)))
+            .map_err(|_| Problem::invalid("q is not a message id, not a mail address and not a phone number"))
+    }
+}
+
+async fn traced(queue: &Queue, target: Target, shown: bool) -> Result<Json<TraceView>, Problem> {
+    let (query, history) = match target {
+        Target::Id(id) => (Query { id: Some(id), limit: MOST_ROWS, ..Query::default() }, History::Id(id)),
+        Target::Recipient(recipient) => {
+            let key = queue.recipient_key(&recipient);
+            (Query { recipient_key: Some(key), limit: 20, ..Query::default() }, History::Recipient(key))
+        }
+    };
+    let found = queue.find(query).await?;
+    let events = queue.history(history).await?;
+    if found.is_empty() && events.is_empty() {
+        return Err(Problem::not_found("nothing is known of this id or recipient"));
+    }
+    Ok(Json(TraceView {
+        messages: found.iter().map(|entry| MessageView::of(entry, shown)).collect(),
+        events: events.iter().map(|event| EventView::of(event, shown)).collect(),
+    }))
+}
+
+async fn operate(
+    State(control): State<Control>,
+    path: Result<UrlPath<(String, Operation)>, PathRejection>,
+) -> Result<Json<Acted>, Problem> {
+    let UrlPath((id, operation)) = path?;
+    let id = parse_id(&id)?;
+    let rows = control.queue.find(Query { id: Some(id), limit: MOST_ROWS, ..Query::default() }).await?;
+    if rows.is_empty() {
+        return Err(Problem::not_found("there is no message with this id"));
+    }
+    let mut acted = Acted { done: 0, not_allowed: Vec::new() };
+    for row in rows {
+        match control.queue.operate(row.id, operation).await? {
+            Effect::NotAllowed(state) => acted.not_allowed.push(state.as_str().to_owned()),
+            Effect::NotFound | Effect::LostLease => acted.not_allowed.push("gone".to_owned()),
+            Effect::Done
+            | Effect::Rows(_)
+            | Effect::Duplicate(_)
+            | Effect::OverLimit(_)
+            | Effect::Waiting(_) => {
+                acted.done += 1;
+            }
+        }
+    }
+    if acted.done == 0 {
+        let states = acted.not_allowed.join(", ");
+        return Err(Problem::conflict(&format!("a message that is {states} does not allow this")));
+    }
+    Ok(Json(acted))
+}
+
+fn parse_id(text: &str) -> Result<MessageId, Problem> {
+    text.parse().map_err(|_| Problem::invalid("this is not a message id"))
+}

@@ -1,0 +1,201 @@
+//! What the control interface shows: the JSON forms, shared with the command line.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+use crate::mail::Recipient;
+use crate::queue::{Depth, Entry};
+
+/// `GET /v1/status`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The version of the daemon.
+    pub version: String,
+    /// When it began (RFC 3339).
+    pub started: String,
+    /// How long it has been running.
+    pub uptime_seconds: u64,
+    /// How full the queue is.
+    pub queue: Depth,
+    /// How old the oldest waiting message is.
+    pub oldest_seconds: Option<u64>,
+    /// The upstreams, in the order in which they are tried.
+    pub upstreams: Vec<UpstreamView>,
+    /// The listeners.
+    pub listeners: Vec<String>,
+    /// The clients that are only observed: their mail is relayed whatever it is.
+    pub observed: Vec<ObserveView>,
+}
+
+/// How one upstream does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpstreamView {
+    /// Its name.
+    pub name: String,
+    /// Where it is: `host:port`, or a folder.
+    pub target: String,
+    /// `up`, `down` or `probing`.
+    pub state: String,
+    /// Why it is down.
+    pub reason: Option<String>,
+    /// When it is asked again (RFC 3339).
+    pub retry_at: Option<String>,
+    /// Attempts under way.
+    pub in_flight: usize,
+}
+
+/// A client under observation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ObserveView {
+    /// The client.
+    pub client: String,
+    /// Until when (RFC 3339).
+    pub until: String,
+}
+
+/// `GET /v1/queue`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListView {
+    /// The messages, newest first.
+    pub messages: Vec<MessageView>,
+}
+
+/// `GET /v1/trace` and `GET /v1/queue/{id}`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TraceView {
+    /// What is or was in the queue, newest first.
+    pub messages: Vec<MessageView>,
+    /// What happened, oldest first; refusals are here only.
+    pub events: Vec<EventView>,
+}
+
+/// What became of an operation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Acted {
+    /// How many messages it was done to.
+    pub done: usize,
+    /// The states of those that did not allow it.
+    pub not_allowed: Vec<String>,
+}
+
+/// One message to one recipient.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MessageView {
+    /// Its id.
+    pub id: String,
+    /// The id its client was told.
+    pub submission: String,
+    /// Where it stands.
+    pub state: String,
+    /// What it is.
+    pub category: String,
+    /// What decided that.
+    pub rule: String,
+    /// Its lane.
+    pub class: String,
+    /// Who handed it in.
+    pub client: String,
+    /// On whose behalf.
+    pub business: Option<String>,
+    /// For whom: masked, unless the whole was asked for.
+    pub to: String,
+    /// When it was accepted (RFC 3339).
+    pub accepted: String,
+    /// After this it is not sent (RFC 3339).
+    pub expires: String,
+    /// Its next attempt (RFC 3339), while it waits.
+    pub next_attempt: Option<String>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Why it waits or ended.
+    pub reason: Option<String>,
+    /// The upstream asked last.
+    pub upstream: Option<String>,
+    /// The upstream's own reference: what to search for over there.
+    pub reference: Option<String>,
+    /// The application's own Message-ID, where the whole was asked for.
+    pub application_id: Option<String>,
+}
+
+impl MessageView {
+    /// The form of a row; with the whole address where `whole` is set.
+    pub fn of(entry: &Entry, whole: bool) -> Self {
+        let waits = entry.state == crate::queue::State::Queued;
+        Self {
+            id: entry.id.to_string(),
+            submission: entry.submission.to_string(),
+            state: entry.state.as_str().to_owned(),
+            category: entry.category.to_string(),
+            rule: entry.rule.clone(),
+            class: entry.class.to_string(),
+            client: entry.client.to_string(),
+            business: entry.business.as_ref().map(ToString::to_string),
+            to: address(&entry.recipient, whole),
+            accepted: entry.accepted.to_rfc3339(),
+            expires: entry.expires.to_rfc3339(),
+            next_attempt: waits.then(|| entry.next_attempt.to_rfc3339()),
+            attempts: entry.attempts,
+            reason: entry.reason.as_ref().map(ToString::to_string),
+            upstream: entry.upstream.as_ref().map(ToString::to_string),
+            reference: entry.reference.clone(),
+            application_id: if whole { entry.application_id.clone() } else { None },
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EventView {
+    /// When (RFC 3339).
+    pub at: String,
+    /// What.
+    pub event: String,
+    /// The message.
+    pub message: String,
+    /// The id its client was told.
+    pub submission: String,
+    /// What it is.
+    pub category: String,
+    /// What decided that.
+    pub rule: String,
+    /// Who handed it in.
+    pub client: String,
+    /// For whom.
+    pub to: String,
+    /// Attempts made by then.
+    pub attempts: u32,
+    /// Why.
+    pub reason: Option<String>,
+    /// The upstream.
+    pub upstream: Option<String>,
+    /// The upstream's reference.
+    pub reference: Option<String>,
+    /// How long after acceptance.
+    pub after_ms: u64,
+}
+
+impl EventView {
+    /// The form of an event; with the whole address where `whole` is set.
+    pub fn of(event: &Event, whole: bool) -> Self {
+        let about = &event.subject;
+        Self {
+            at: event.at.to_rfc3339(),
+            event: event.kind.as_str().to_owned(),
+            message: about.message.to_string(),
+            submission: about.submission.to_string(),
+            category: about.category.to_string(),
+            rule: about.rule.clone(),
+            client: about.client.to_string(),
+            to: address(&about.recipient, whole),
+            attempts: event.attempts,
+            reason: event.reason.as_ref().map(ToString::to_string),
+            upstream: event.upstream.as_ref().map(ToString::to_string),
+            reference: event.reference.clone(),
+            after_ms: u64::try_from(event.at.since(about.accepted).as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn address(recipient: &Recipient, whole: bool) -> String {
+    if whole { recipient.as_str().to_owned() } else { recipient.masked() }
+}

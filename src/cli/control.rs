@@ -1,0 +1,81 @@
+//! The command line's end of the control socket.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow};
+use reqwest::{Client, Method};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Place;
+use crate::admin::Problem;
+use crate::config::{self, Environment};
+
+/// A connection to the running daemon.
+pub(super) struct Control {
+    client: Client,
+    socket: PathBuf,
+}
+
+impl Control {
+    /// Finds the socket: the one named on the command line, else the configured one.
+    pub(super) fn open(place: &Place) -> anyhow::Result<Self> {
+        let socket = match &place.socket {
+            Some(socket) => socket.clone(),
+            None => config::places(place.file().as_deref(), &Environment::of_process())?.control_socket,
+        };
+        // The request goes to the socket whatever proxy the environment names.
+        let client = Client::builder().unix_socket(socket.as_path()).no_proxy().build()?;
+        Ok(Self { client, socket })
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<T> {
+        self.ask(Method::GET, path, query, None::<&()>).await
+    }
+
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        self.ask(Method::POST, path, &[], Some(body)).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<&impl Serialize>,
+    ) -> anyhow::Result<T> {
+        let mut url = reqwest::Url::parse("http://localhost")?.join(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.client.request(method, url);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        // The address that is traced stands in the URL: it is nobody else's business.
+        let sent = request.send().await.map_err(reqwest::Error::without_url);
+        let response = sent.with_context(|| self.unreachable())?;
+        if response.status().is_success() {
+            return Ok(response.json().await?);
+        }
+        let problem: Problem = response.json().await.context("the daemon's answer is not understood")?;
+        Err(anyhow!("{}", problem.detail))
+    }
+
+    fn unreachable(&self) -> String {
+        let socket = self.socket.display();
+        format!(
+            "no daemon answers at {socket}. Is it running, and with this configuration? \
+             Name its file with --config, or its socket with --socket; \
+             `authrelay queue list --offline` reads the queue of a daemon that is down"
+        )
+    }
+}

@@ -1,0 +1,308 @@
+//! `queue`, `trace` and `status`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Subcommand, ValueEnum};
+
+use super::control::Control;
+use super::{Place, block_on, print_json};
+use crate::admin::{Acted, EventView, ListView, MessageView, StatusView, TraceView};
+use crate::clock::Clock;
+use crate::queue::store::sqlite::SqliteStore;
+use crate::queue::{History, Keyring, Query, State, Store};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List messages, newest first.
+    List {
+        /// Only those in this state: queued, attempting, held, suppressed, handed-over, failed, expired, ...
+        #[arg(long, value_parser = parse_state)]
+        state: Option<State>,
+        /// Only those of this client.
+        #[arg(long)]
+        client: Option<String>,
+        /// The most to list.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        view: View,
+    },
+    /// Show one message and what happened to it.
+    Show {
+        /// Its id, as told in the reply to the client.
+        id: String,
+        #[command(flatten)]
+        view: View,
+    },
+    /// Try a waiting message now.
+    Retry(One),
+    /// Keep a waiting message back.
+    Hold(One),
+    /// Let a held or suppressed message go.
+    Release(One),
+    /// End a message: it won't be handed over.
+    Remove(One),
+}
+
+#[derive(Debug, clap::Args)]
+struct One {
+    /// The message's id.
+    id: String,
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct View {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Show whole addresses (only for the daemon's own user and root).
+    #[arg(long)]
+    full: bool,
+    /// Read the queue's file instead of asking the daemon.
+    #[arg(long)]
+    offline: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TraceArgs {
+    /// A message id, a mail address or a phone number.
+    target: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Show whole addresses (only for the daemon's own user and root).
+    #[arg(long)]
+    full: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct StatusArgs {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Hand {
+    Retry,
+    Hold,
+    Release,
+    Remove,
+}
+
+fn parse_state(text: &str) -> Result<State, String> {
+    State::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
+        let all: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
+        format!("not a state; one of {}", all.join(", "))
+    })
+}
+
+pub(super) fn run(place: &Place, args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::List { state, client, limit, view } => list(place, state, client, limit, view),
+        Command::Show { id, view } => show(place, &id, view),
+        Command::Retry(one) => operate(place, &one.id, Hand::Retry),
+        Command::Hold(one) => operate(place, &one.id, Hand::Hold),
+        Command::Release(one) => operate(place, &one.id, Hand::Release),
+        Command::Remove(one) => operate(place, &one.id, Hand::Remove),
+    }
+}
+
+fn list(
+    place: &Place,
+    state: Option<State>,
+    client: Option<String>,
+    limit: usize,
+    view: View,
+) -> anyhow::Result<ExitCode> {
+    let list: ListView = if view.offline {
+        let store = offline(place)?;
+        let client = client.as_deref().map(Into::into);
+        let found =
+            block_on(async { Ok(store.find(Query { state, client, limit, ..Query::default() }).await?) })?;
+        ListView { messages: found.iter().map(|entry| MessageView::of(entry, view.full)).collect() }
+    } else {
+        let mut query = vec![("limit", limit.to_string()), ("full", view.full.to_string())];
+        query.extend(state.map(|state| ("state", state.as_str().to_owned())));
+        query.extend(client.map(|client| ("client", client)));
+        let control = Control::open(place)?;
+        block_on(control.get("/v1/queue", &query))?
+    };
+    if view.json {
+        print_json(&list)?;
+    } else {
+        print_table(&list.messages);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(place: &Place, id: &str, view: View) -> anyhow::Result<ExitCode> {
+    let trace: TraceView = if view.offline {
+        let store = offline(place)?;
+        let id = id.parse().context("this is not a message id")?;
+        let (found, events) = block_on(async {
+            let found = store.find(Query { id: Some(id), limit: 1000, ..Query::default() }).await?;
+            Ok((found, store.history(History::Id(id)).await?))
+        })?;
+        TraceView {
+            messages: found.iter().map(|entry| MessageView::of(entry, view.full)).collect(),
+            events: events.iter().map(|event| EventView::of(event, view.full)).collect(),
+        }
+    } else {
+        let control = Control::open(place)?;
+        let path = format!("/v1/queue/{id}");
+        block_on(control.get(&path, &[("full", view.full.to_string())]))?
+    };
+    print_trace(&trace, view.json)
+}
+
+/// The store of a daemon that is down, read only.
+fn offline(place: &Place) -> anyhow::Result<Arc<dyn Store>> {
+    let config = place.load()?.config;
+    let keyring = Keyring::load(config.queue.key.path())?;
+    Ok(Arc::new(SqliteStore::open_read_only(&config.queue.path, Arc::new(keyring), Clock::System)?))
+}
+
+fn operate(place: &Place, id: &str, hand: Hand) -> anyhow::Result<ExitCode> {
+    let control = Control::open(place)?;
+    let (verb, done) = match hand {
+        Hand::Retry => ("retry", "will be tried now"),
+        Hand::Hold => ("hold", "held"),
+        Hand::Release => ("release", "released"),
+        Hand::Remove => ("remove", "removed"),
+    };
+    let acted: Acted = block_on(control.post(&format!("/v1/queue/{id}/{verb}"), &()))?;
+    println!("{}: {done}", plural(acted.done, "message"));
+    if !acted.not_allowed.is_empty() {
+        println!("left alone: {} ({})", acted.not_allowed.len(), acted.not_allowed.join(", "));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn trace(place: &Place, args: &TraceArgs) -> anyhow::Result<ExitCode> {
+    let control = Control::open(place)?;
+    let query = [("q", args.target.clone()), ("full", args.full.to_string())];
+    let trace: TraceView = block_on(control.get("/v1/trace", &query))?;
+    print_trace(&trace, args.json)
+}
+
+pub(super) fn status(place: &Place, args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let control = Control::open(place)?;
+    let status: StatusView = block_on(control.get("/v1/status", &[]))?;
+    if args.json {
+        print_json(&status)?;
+    } else {
+        print_status(&status);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_table(messages: &[MessageView]) {
+    if messages.is_empty() {
+        println!("no messages");
+        return;
+    }
+    println!("{:36}  {:11}  {:20}  {:12}  {:28}  accepted", "id", "state", "category", "client", "to");
+    for message in messages {
+        let MessageView { id, state, category, client, to, accepted, .. } = message;
+        println!("{id:36}  {state:11}  {category:20}  {client:12}  {to:28}  {accepted}");
+        if let Some(reason) = &message.reason {
+            println!("{:36}  {reason}", "");
+        }
+    }
+}
+
+fn print_trace(trace: &TraceView, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        print_json(trace)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if trace.messages.is_empty() && trace.events.is_empty() {
+        println!("nothing is known of this id or recipient");
+        return Ok(ExitCode::FAILURE);
+    }
+    for message in &trace.messages {
+        print_message(message);
+        for event in trace.events.iter().filter(|event| event.message == message.id) {
+            print_event(event);
+        }
+        println!();
+    }
+    let listed = |event: &&EventView| trace.messages.iter().any(|message| message.id == event.message);
+    for event in trace.events.iter().filter(|event| !listed(event)) {
+        println!("{}  {} to {} from {}", event.submission, event.category, event.to, event.client);
+        print_event(event);
+        println!();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_message(message: &MessageView) {
+    let MessageView { id, state, category, rule, client, to, accepted, expires, .. } = message;
+    println!("{id}  {}", state.to_uppercase());
+    println!("  {category} ({rule}) to {to} from client {client}");
+    println!("  accepted {accepted}, of use until {expires}, attempts {}", message.attempts);
+    if let Some(next) = &message.next_attempt {
+        println!("  next attempt {next}");
+    }
+    if let Some(reason) = &message.reason {
+        println!("  because {reason}");
+    }
+    if let (Some(upstream), Some(reference)) = (&message.upstream, &message.reference) {
+        println!("  at {upstream} it is: {reference}");
+    }
+    if let Some(application_id) = &message.application_id {
+        println!("  the application calls it {application_id}");
+    }
+}
+
+fn print_event(event: &EventView) {
+    let detail = [event.upstream.as_deref(), event.reason.as_deref(), event.reference.as_deref()];
+    let detail: Vec<&str> = detail.into_iter().flatten().collect();
+    println!("    {}  +{:>7} ms  {:12} {}", event.at, event.after_ms, event.event, detail.join("  "));
+}
+
+fn print_status(status: &StatusView) {
+    println!("authrelay {}, up {} s, since {}", status.version, status.uptime_seconds, status.started);
+    let queue = &status.queue;
+    println!(
+        "queue: {} urgent, {} normal, {} held, {} suppressed",
+        queue.urgent, queue.normal, queue.held, queue.suppressed
+    );
+    if let Some(seconds) = status.oldest_seconds {
+        println!("oldest waiting: {seconds} s");
+    }
+    for listener in &status.listeners {
+        println!("listener {listener}");
+    }
+    for upstream in &status.upstreams {
+        println!(
+            "upstream {} ({}): {}, {} in flight",
+            upstream.name, upstream.target, upstream.state, upstream.in_flight
+        );
+        if let Some(reason) = &upstream.reason {
+            println!("  because {reason}");
+        }
+        if let Some(at) = &upstream.retry_at {
+            println!("  asked again {at}");
+        }
+    }
+    for observed in &status.observed {
+        println!(
+            "WARNING: client {} is only observed until {}: its mail is relayed whatever it is",
+            observed.client, observed.until
+        );
+    }
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}

@@ -1,0 +1,126 @@
+//! `authrelay run`
+
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{EX_CONFIG, Place};
+use crate::clock::Clock;
+use crate::config::{Config, LogFormat};
+use crate::daemon::{Daemon, DaemonError};
+
+pub(super) fn run(place: &Place) -> anyhow::Result<ExitCode> {
+    let loaded = match place.load_or_exit() {
+        Ok(loaded) => loaded,
+        Err(code) => return Ok(code),
+    };
+    start_logging(&loaded.config)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{}", warning.to_string().trim_end());
+    }
+    let welcome = place.file().is_none().then(|| Welcome::of(&loaded.config));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match runtime.block_on(serve(loaded.config, welcome)) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            tracing::error!("{error}");
+            Ok(exit_code(&error))
+        }
+    }
+}
+
+/// What a restart does not mend is a fault of the configuration.
+fn exit_code(error: &DaemonError) -> ExitCode {
+    match error {
+        DaemonError::Certificate(_) | DaemonError::Keyring(_) => ExitCode::from(EX_CONFIG),
+        DaemonError::StateDirectory { .. }
+        | DaemonError::Store(_)
+        | DaemonError::Listen { .. }
+        | DaemonError::ControlSocket { .. }
+        | DaemonError::Random(_) => ExitCode::FAILURE,
+    }
+}
+
+async fn serve(config: Config, welcome: Option<Welcome>) -> Result<(), DaemonError> {
+    let stop = stop_signal();
+    let daemon = Daemon::start(config, Clock::System).await?;
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+    if let Some(welcome) = welcome {
+        welcome.print(&daemon);
+    }
+    stop.await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    daemon.stop().await
+}
+
+/// Resolves at SIGTERM or SIGINT.
+fn stop_signal() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match (terminate, interrupt) {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            }
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+fn start_logging(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::default().add_directive(config.log.level.into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        // Under systemd the journal adds the time.
+        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => {
+            builder.with_ansi(false).without_time().init();
+        }
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+    }
+    Ok(())
+}
+
+/// What somebody who starts it for the first time, without a configuration, can try next.
+struct Welcome {
+    state: String,
+    maildir: String,
+}
+
+impl Welcome {
+    fn of(config: &Config) -> Self {
+        let state = &config.state_directory;
+        Self { state: state.display().to_string(), maildir: state.join("maildir").display().to_string() }
+    }
+
+    fn print(&self, daemon: &Daemon) {
+        let address = daemon.listeners().first().map_or_else(String::new, |(_, address)| address.to_string());
+        let program = std::env::args().next().unwrap_or_else(|| "authrelay".to_owned());
+        let Self { state, maildir } = self;
+        println!(
+            "
+authrelay listens on {address} (SMTP). It runs on its built-in defaults: mail that is let through is
+delivered into {maildir}, everything is kept in {state}.
+
+Try a message that is let through:
+
+  printf 'From: shop@example.com\\nTo: anna@example.com\\nSubject: Reset your password\\n\\nSomebody asked to reset the password of your account. To choose a new one, follow this link:\\nhttps://example.com/reset?token=3q2-7w\\nIf it was not you, ignore this message.\\n' \\
+    | curl -sS --crlf --mail-from shop@example.com --mail-rcpt anna@example.com -T - smtp://{address}
+  ls {maildir}/new
+  {program} trace anna@example.com
+
+and one that is refused:
+
+  printf 'From: shop@example.com\\nTo: anna@example.com\\nSubject: Our autumn sale: 20%% off everything\\n\\nOnly this week. Shop now and save!\\nUnsubscribe: https://example.com/unsubscribe\\n' \\
+    | curl -sSv --crlf --mail-from shop@example.com --mail-rcpt anna@example.com -T - smtp://{address} 2>&1 | grep '^< 5'
+
+For real use: config/authrelay.toml explains every setting, README.md the way to production.
+"
+        );
+    }
+}

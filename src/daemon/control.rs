@@ -1,0 +1,138 @@
+//! What the control interface asks of the daemon.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::admin::{Daemon, ObserveView, SendTest, Sent, UpstreamView};
+use crate::clock::{Clock, Timestamp};
+use crate::deliver::{BreakerStatus, Monitor, UpstreamKind, UpstreamStatus};
+use crate::ident::{ClientName, ListenerName, MessageId};
+use crate::mail::{Envelope, Message, ReversePath};
+use crate::pipeline::Pipeline;
+use crate::policy::{Origin, Submission};
+use crate::snapshot::{Current, TEST_CLIENT};
+
+/// The daemon as the control interface sees it.
+pub(super) struct View {
+    current: Current,
+    delivery: Monitor,
+    listeners: Vec<String>,
+    pipeline: Pipeline,
+    clock: Clock,
+    started: Timestamp,
+}
+
+impl View {
+    pub(super) fn new(
+        current: &Current,
+        delivery: Monitor,
+        listeners: &[(ListenerName, SocketAddr)],
+        pipeline: &Pipeline,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            current: current.clone(),
+            delivery,
+            listeners: listeners.iter().map(|(name, address)| format!("{name} {address}")).collect(),
+            pipeline: pipeline.clone(),
+            clock,
+            started: clock.now(),
+        }
+    }
+}
+
+#[async_trait]
+impl Daemon for View {
+    fn upstreams(&self) -> Vec<UpstreamView> {
+        let config = Arc::clone(&self.current.get().config.deliver);
+        let target = |name| config.upstreams.iter().find(|upstream| upstream.name == name).map(|up| &up.kind);
+        let view = |status: UpstreamStatus| upstream_view(&status, target(status.name.clone()));
+        self.delivery.status().upstreams.into_iter().map(view).collect()
+    }
+
+    fn listeners(&self) -> Vec<String> {
+        self.listeners.clone()
+    }
+
+    fn observed(&self) -> Vec<ObserveView> {
+        let (snapshot, now) = (self.current.get(), self.clock.now());
+        let clients = snapshot.pipeline.policy.clients.values();
+        let observed =
+            clients.filter_map(|client| Some((client, client.observe_until.filter(|until| *until > now)?)));
+        observed
+            .map(|(client, until)| ObserveView { client: client.name.to_string(), until: until.to_rfc3339() })
+            .collect()
+    }
+
+    fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    async fn send_test(&self, test: SendTest) -> Sent {
+        let snapshot = self.current.get();
+        let id = MessageId::generate();
+        let submission = Submission {
+            id,
+            accepted: self.clock.now(),
+            client: ClientName::new(TEST_CLIENT),
+            origin: Origin {
+                listener: ListenerName::new("control"),
+                peer: None,
+                helo: "localhost".to_owned(),
+                protocol: "SMTP",
+            },
+            message: test_message(&test, &snapshot.pipeline.policy.declared_header, id),
+            envelope: Envelope { reverse_path: ReversePath::Null, recipients: vec![test.to] },
+        };
+        let reply = self.pipeline.accept(&snapshot.pipeline, submission).await;
+        let accepted = reply.is_positive();
+        Sent { id: accepted.then(|| id.to_string()), reply: format!("{reply:?}"), accepted }
+    }
+}
+
+/// What a person who gets it can understand, and what makes the pipeline treat it as `test.category`.
+fn test_message(test: &SendTest, declared_header: &str, id: MessageId) -> Message {
+    let business = test.business.as_ref().map(|name| format!(" for {name}")).unwrap_or_default();
+    Message::new(
+        format!(
+            "{declared_header}: {}\r\n\
+             From: <authrelay@localhost>\r\n\
+             To: <{}>\r\n\
+             Subject: authrelay test message\r\n\
+             MIME-Version: 1.0\r\n\
+             Content-Type: text/plain; charset=us-ascii\r\n\
+             \r\n\
+             This is a test message{business}. It was sent by an administrator to see whether\r\n\
+             sign-in mail arrives, and needs no action.\r\n\
+             \r\n\
+             Its id is {id}.\r\n",
+            test.category,
+            test.to.as_str(),
+        )
+        .into_bytes(),
+    )
+}
+
+fn upstream_view(status: &UpstreamStatus, kind: Option<&UpstreamKind>) -> UpstreamView {
+    let target = match kind {
+        Some(UpstreamKind::Maildir { path }) => path.display().to_string(),
+        Some(UpstreamKind::Smtp(smtp)) => format!("{}:{}", smtp.host, smtp.port),
+        None => String::new(),
+    };
+    let (state, retry_at) = match status.breaker {
+        BreakerStatus::Closed => ("up", None),
+        BreakerStatus::Open { until } => ("down", Some(until.to_rfc3339())),
+        BreakerStatus::Probing => ("probing", None),
+    };
+    let down = state != "up";
+    UpstreamView {
+        name: status.name.to_string(),
+        target,
+        state: state.to_owned(),
+        reason: status.last_failure.as_ref().filter(|_| down).map(ToString::to_string),
+        retry_at,
+        in_flight: status.in_flight,
+    }
+}
