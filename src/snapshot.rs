@@ -19,7 +19,7 @@ pub const TEST_CLIENT: &str = "authrelay:send-test";
 pub const REPORT_CLIENT: &str = "authrelay:report";
 /// What a failure report is.
 const REPORT_CATEGORY: &str = "authrelay:report";
-const REPORT_LIFE: Duration = Duration::from_secs(24 * 3600);
+const REPORT_LIFE: Duration = Duration::from_hours(24);
 
 /// A configuration and what is made of it once.
 #[derive(Debug)]

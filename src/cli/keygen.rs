@@ -39,15 +39,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Kind::Ed25519 => KeyKind::Ed25519,
     };
     let key = generate_key(kind, &args.domain, &args.selector)?;
-    let key_file = match &args.output {
-        Some(path) => {
-            write_key(path, key.pem.reveal())?;
-            path.display().to_string()
-        }
-        None => {
-            println!("{}", key.pem.reveal());
-            "...".to_owned()
-        }
+    let key_file = if let Some(path) = &args.output {
+        write_key(path, key.pem.reveal())?;
+        path.display().to_string()
+    } else {
+        println!("{}", key.pem.reveal());
+        "...".to_owned()
     };
     println!("; For the DNS zone of {}:\n{}", args.domain, key.zone_record());
     println!("\n# For the sender in the configuration:");

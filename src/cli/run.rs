@@ -14,7 +14,7 @@ pub(super) fn run(place: &Place) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
-    start_logging(&loaded.config)?;
+    start_logging(&loaded.config);
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.to_string().trim_end());
     }
@@ -72,7 +72,7 @@ fn stop_signal() -> impl Future<Output = ()> {
     }
 }
 
-fn start_logging(config: &Config) -> anyhow::Result<()> {
+fn start_logging(config: &Config) {
     let filter = EnvFilter::default().add_directive(config.log.level.into());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log.format {
@@ -83,7 +83,6 @@ fn start_logging(config: &Config) -> anyhow::Result<()> {
         }
         LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
     }
-    Ok(())
 }
 
 /// What somebody who starts it for the first time, without a configuration, can try next.

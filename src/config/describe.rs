@@ -113,7 +113,11 @@ fn tls(text: &mut Text, config: &Config) {
 fn client(text: &mut Text, access: &Access, policy: Option<&Client>) {
     text.header("clients", access.name.as_str());
     if let Some(policy) = policy {
-        text.list("businesses", &policy.businesses);
+        match policy.businesses.as_slice() {
+            [] => text.line("# business: none"),
+            [only] => text.text("business", only.as_str()),
+            several => text.list("businesses", several),
+        }
     }
     if !access.networks.is_empty() {
         text.list("networks", &access.networks);

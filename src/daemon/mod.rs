@@ -36,7 +36,7 @@ pub use tls::CertificateError;
 /// How many passwords that people chose are checked at once.
 const PASSWORD_CHECKS: usize = 4;
 /// How often ended messages are swept out.
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+const SWEEP_EVERY: Duration = Duration::from_hours(1);
 /// How long sessions and attempts may take to end.
 const GRACE: Duration = Duration::from_secs(45);
 

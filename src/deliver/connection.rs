@@ -176,8 +176,7 @@ fn stays_usable(reply: &Response<String>) -> bool {
 type Opened = (SmtpClient<Box<dyn Stream>>, EhloResponse<String>);
 
 async fn open_stream(config: &SmtpConfig, hostname: &str) -> Result<Opened, HandOver> {
-    let connect = TcpStream::connect((config.host.as_str(), config.port));
-    let stream = connect.await.map_err(|error| lost(Step::Greeting, &Error::Io(error)))?;
+    let stream = connect(config).await.map_err(|error| lost(Step::Greeting, &error))?;
     // Without it every small command waits for the one before to be acknowledged.
     stream.set_nodelay(true).map_err(|error| lost(Step::Greeting, &Error::Io(error)))?;
     let may_log_in_clear = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
@@ -215,6 +214,22 @@ async fn open_stream(config: &SmtpConfig, hostname: &str) -> Result<Opened, Hand
         log_in(&mut client, offers.auth_mechanisms, user, password).await?;
     }
     Ok((client, offers))
+}
+
+/// Tries every address of the host. Each gets its share of the time, so that a first one that swallows everything does
+/// not hide a second one that works.
+async fn connect(config: &SmtpConfig) -> Result<TcpStream, Error> {
+    let addresses: Vec<_> = tokio::net::lookup_host((config.host.as_str(), config.port)).await?.collect();
+    let share = config.timeouts.connect / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
+    let mut last = Error::Io(std::io::ErrorKind::NotFound.into());
+    for address in addresses {
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = Error::Io(error),
+            Err(_) => last = Error::Timeout,
+        }
+    }
+    Err(last)
 }
 
 fn boxed<T: Stream + 'static>(client: SmtpClient<T>) -> SmtpClient<Box<dyn Stream>> {

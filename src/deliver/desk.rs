@@ -162,7 +162,7 @@ impl Workers {
         let (urgent, normal) = (self.busy(Class::Urgent), self.busy(Class::Normal));
         match class {
             Class::Urgent => urgent + normal < all,
-            Class::Normal => urgent + normal < all && normal < all - all / 4,
+            Class::Normal => urgent + normal < all && normal < super::normal_share(all),
         }
     }
 

@@ -30,7 +30,7 @@ use crate::queue::{Job, Queue};
 pub type RetryClock = Arc<dyn Fn(&CategoryName, Class) -> Vec<Duration> + Send + Sync>;
 
 /// Gives the configuration of the moment.
-type CurrentConfig = Arc<dyn Fn() -> Arc<Config> + Send + Sync>;
+pub type CurrentConfig = Arc<dyn Fn() -> Arc<Config> + Send + Sync>;
 
 /// The dispatcher looks at everything this often, even if nobody told it anything.
 const SAFETY_NET: Duration = Duration::from_secs(30);
@@ -240,7 +240,9 @@ impl Dispatcher {
                         self.tasks.spawn(async move { desk.attempt(job, start, worker).await });
                     }
                     Some(Taken::Left(jobs, until)) => {
-                        jobs.into_iter().for_each(|job| self.give_back(job, until));
+                        for job in jobs {
+                            self.give_back(job, until);
+                        }
                     }
                 }
             }
@@ -282,7 +284,9 @@ impl Dispatcher {
                 match result {
                     Ok((jobs, next)) => {
                         intake.end(now, asked, jobs.len(), next);
-                        jobs.into_iter().for_each(|job| self.place(job, snapshot));
+                        for job in jobs {
+                            self.place(job, snapshot);
+                        }
                     }
                     Err(error) => {
                         intake.failed(now);
@@ -310,7 +314,9 @@ impl Dispatcher {
             let deadline = Instant::now() + GRACE;
             while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await {
                 if let Ok(Done::Claimed { result: Ok((jobs, _)), .. }) = done {
-                    jobs.into_iter().for_each(|job| self.give_back(job, now));
+                    for job in jobs {
+                        self.give_back(job, now);
+                    }
                 }
             }
             if last && !self.tasks.is_empty() {

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::queue::Queue;
 
 /// It looks this often even if nobody told it anything.
-const SAFETY_NET: Duration = Duration::from_secs(60);
+const SAFETY_NET: Duration = Duration::from_mins(1);
 
 /// The pause before it tries again what the store could not do, or did not find.
 const PAUSE: Duration = Duration::from_secs(1);

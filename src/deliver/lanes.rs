@@ -69,14 +69,12 @@ impl<T> Lane<T> {
     /// Puts a message at the end of its client's queue.
     pub(super) fn push(&mut self, client: &ClientName, path: Path, message: T) {
         self.length += 1;
-        let waiting = match self.clients.iter().position(|waiting| waiting.client == *client) {
-            Some(at) => &mut self.clients[at],
-            None => {
-                self.clients.push_back(Waiting { client: client.clone(), paths: Vec::new() });
-                let last = self.clients.len() - 1;
-                &mut self.clients[last]
-            }
-        };
+        let known = self.clients.iter().position(|waiting| waiting.client == *client);
+        let at = known.unwrap_or_else(|| {
+            self.clients.push_back(Waiting { client: client.clone(), paths: Vec::new() });
+            self.clients.len() - 1
+        });
+        let waiting = &mut self.clients[at];
         match waiting.paths.iter_mut().find(|(known, _)| *known == path) {
             Some((_, queue)) => queue.push_back(message),
             None => waiting.paths.push((path, VecDeque::from([message]))),

@@ -28,7 +28,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use dispatch::{Delivery, DeliveryStatus, Monitor, RetryClock};
+pub use dispatch::{CurrentConfig, Delivery, DeliveryStatus, Monitor, RetryClock};
 pub use reply::{HandOver, Trip};
 pub use route::{Letter, Outgoing, Renderer};
 pub use upstream::{BreakerStatus, Upstream, UpstreamStatus};
@@ -165,7 +165,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(10),
             command: Duration::from_secs(30),
-            data: Duration::from_secs(120),
+            data: Duration::from_mins(2),
         }
     }
 }
@@ -185,4 +185,9 @@ impl Default for BreakerConfig {
     fn default() -> Self {
         Self { failures: 5, shortest: Duration::from_secs(1), longest: Duration::from_secs(30) }
     }
+}
+
+/// How much of `all` normal mail may take: never the last quarter, and never the last one of several.
+fn normal_share(all: usize) -> usize {
+    if all > 1 { all - (all / 4).max(1) } else { all }
 }

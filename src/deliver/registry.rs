@@ -111,7 +111,9 @@ impl Registry {
             }
         };
         let upstreams = config.upstreams.iter().map(keep_or_make).collect();
-        old.into_values().for_each(|gone| gone.close_all_idle());
+        for gone in old.values() {
+            gone.close_all_idle();
+        }
         let snapshot = Arc::new(Snapshot { config: Arc::clone(config), upstreams });
         *current = Some(Arc::clone(&snapshot));
         snapshot

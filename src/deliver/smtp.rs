@@ -85,19 +85,20 @@ impl SmtpUpstream {
     /// Closes what has been idle for too long. Returns when the next one will have been.
     pub(super) fn close_idle(&self, now: Instant) -> Option<Instant> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let (old, young): (Vec<Idle>, Vec<Idle>) =
-            idle.drain(..).partition(|one| now.duration_since(one.since) >= self.config.idle);
-        *idle = young;
-        let next = idle.iter().map(|one| one.since + self.config.idle).min();
-        drop(idle);
-        old.into_iter().for_each(|one| one.connection.close());
-        next
+        // The oldest stands first: they are taken from the end and put back there.
+        let old = idle.iter().take_while(|one| one.since + self.config.idle <= now).count();
+        for one in idle.drain(..old) {
+            one.connection.close();
+        }
+        idle.first().map(|one| one.since + self.config.idle)
     }
 
     /// Closes every idle connection.
     pub(super) fn close_all_idle(&self) {
         let all = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
-        all.into_iter().for_each(|one| one.connection.close());
+        for one in all {
+            one.connection.close();
+        }
     }
 
     /// The one used last: the others get the chance to grow old.

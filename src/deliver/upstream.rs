@@ -96,7 +96,7 @@ impl Upstream {
             transport,
             gate: Mutex::new(gate),
             room: Arc::new(Semaphore::new(room)),
-            normal_room: Arc::new(Semaphore::new(room - room / 4)),
+            normal_room: Arc::new(Semaphore::new(super::normal_share(room))),
             changed,
             clock,
         })
@@ -175,7 +175,7 @@ impl Upstream {
     /// The longest the message itself may take.
     pub(super) fn transmit_limit(&self) -> Duration {
         match &self.config.kind {
-            UpstreamKind::Maildir { .. } => Duration::from_secs(60),
+            UpstreamKind::Maildir { .. } => Duration::from_mins(1),
             UpstreamKind::Smtp(smtp) => smtp.timeouts.data,
         }
     }

@@ -7,7 +7,7 @@ use super::rule::Subject;
 use super::verdict::{CLIENT_LIST, OBSERVE};
 use super::{Action, Category, Client, DecidedBy, Evidence, Policy, SenderPolicy, Submission, Verdict};
 use crate::clock::Timestamp;
-use crate::ident::{BusinessName, CategoryName, Class};
+use crate::ident::{BusinessName, Class};
 
 const UNKNOWN: &str = "unknown";
 /// How much of a declared category's name is repeated, in characters.
@@ -86,17 +86,17 @@ impl Decision {
 
 fn decide(policy: &Policy, client: &Client, subject: &Subject<'_>) -> Decision {
     let mut notes = Vec::new();
-    bound(policy, client, &mut notes)
-        .map(|category| (category, DecidedBy::Binding, "client-binding".to_owned()))
-        .or_else(|| {
-            declared(policy, client, subject, &mut notes)
-                .map(|category| (category, DecidedBy::Declared, "declared".to_owned()))
-        })
-        .or_else(|| {
-            first_rule(policy, subject, &mut notes).map(|(category, rule)| (category, DecidedBy::Rule, rule))
-        })
-        .map(|(category, decided_by, rule)| Decision { category, decided_by, rule, evidence: notes.clone() })
-        .unwrap_or_else(|| recognized(policy, subject, notes))
+    let found = if let Some(category) = bound(policy, client, &mut notes) {
+        Some((category, DecidedBy::Binding, "client-binding".to_owned()))
+    } else if let Some(category) = declared(policy, client, subject, &mut notes) {
+        Some((category, DecidedBy::Declared, "declared".to_owned()))
+    } else {
+        first_rule(policy, subject, &mut notes).map(|(category, name)| (category, DecidedBy::Rule, name))
+    };
+    match found {
+        Some((category, decided_by, rule)) => Decision { category, decided_by, rule, evidence: notes },
+        None => recognized(policy, subject, notes),
+    }
 }
 
 fn bound(policy: &Policy, client: &Client, notes: &mut Vec<Evidence>) -> Option<Arc<Category>> {
@@ -146,14 +146,12 @@ fn first_rule(
     notes: &mut Vec<Evidence>,
 ) -> Option<(Arc<Category>, String)> {
     let rule = policy.rules.iter().find(|rule| rule.when.holds(subject))?;
-    match policy.categories.get(&rule.category) {
-        Some(category) => Some((Arc::clone(category), format!("rule:{}", rule.name))),
-        None => {
-            // The configuration is checked, so this is our own fault; the message is judged without rules.
-            notes.push(note("policy.rule", rule.category.as_str(), "the rule's category does not exist"));
-            None
-        }
+    let category = policy.categories.get(&rule.category).cloned();
+    if category.is_none() {
+        // The configuration is checked, so this is our own fault; the message is judged without rules.
+        notes.push(note("policy.rule", rule.category.as_str(), "the rule's category does not exist"));
     }
+    category.map(|category| (category, format!("rule:{}", rule.name)))
 }
 
 fn recognized(policy: &Policy, subject: &Subject<'_>, mut notes: Vec<Evidence>) -> Decision {
@@ -173,7 +171,7 @@ fn recognized(policy: &Policy, subject: &Subject<'_>, mut notes: Vec<Evidence>) 
 
 fn unknown(policy: &Policy) -> Arc<Category> {
     policy.categories.get(UNKNOWN).cloned().unwrap_or_else(|| {
-        let life = std::time::Duration::from_secs(60 * 60);
+        let life = std::time::Duration::from_hours(1);
         Arc::new(Category::new(UNKNOWN, Action::Refuse, SenderPolicy::NoReply, life, Class::Normal))
     })
 }
@@ -199,7 +197,7 @@ fn business(policy: &Policy, client: &Client, subject: &Subject<'_>) -> Option<B
     if client.businesses.is_empty() {
         return None;
     }
-    let domain = subject.from_domain()?;
+    let domain = subject.sender_domain()?;
     let mut candidate = domain.as_str();
     let owner = loop {
         if let Some(owner) = policy.business_domains.get(candidate) {

@@ -27,7 +27,7 @@ pub(super) struct Leaf {
 /// All text parts in order, and what else there was.
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
-    pub leaves: Vec<Leaf>,
+    pub texts: Vec<Leaf>,
     /// Parts that are neither text nor picture, or that ask to be saved rather than shown.
     pub attachments: usize,
     /// A calendar entry is among the parts.
@@ -89,7 +89,7 @@ impl Walk<'_> {
             })
             // A part without any header field is plain text (RFC 2046 section 5.1); mail-parser finds nothing in it.
             .unwrap_or_else(|| String::from_utf8_lossy(&raw[..cut]).into_owned());
-        self.found.leaves.push(Leaf { markup, text });
+        self.found.texts.push(Leaf { markup, text });
     }
 
     fn multipart(&mut self, body: &[u8], boundary: &[u8], depth: usize) {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn texts(found: &Leaves) -> Vec<(Markup, &str)> {
-        found.leaves.iter().map(|leaf| (leaf.markup, leaf.text.trim())).collect()
+        found.texts.iter().map(|leaf| (leaf.markup, leaf.text.trim())).collect()
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
               --x\r\nContent-Type: application/zip\r\n\r\nPK\r\n\
               --x\r\nContent-Type: image/png\r\n\r\nPNG\r\n--x--\r\n",
         );
-        assert!(found.leaves.is_empty() && found.calendar && found.embedded_message);
+        assert!(found.texts.is_empty() && found.calendar && found.embedded_message);
         assert_eq!(found.attachments, 2);
     }
 
@@ -229,7 +229,7 @@ mod tests {
             write!(deep, "Content-Type: multipart/mixed; boundary=b{level}\r\n\r\n--b{level}\r\n").unwrap();
         }
         let found = walk(deep.as_bytes());
-        assert!(found.incomplete && found.leaves.is_empty());
+        assert!(found.incomplete && found.texts.is_empty());
 
         let messages = "Content-Type: message/rfc822\r\n\r\n".repeat(20_000);
         assert!(walk(messages.as_bytes()).embedded_message);
@@ -237,6 +237,6 @@ mod tests {
         let mut wide = "Content-Type: multipart/mixed; boundary=x\r\n\r\n".to_owned();
         wide.push_str(&"--x\r\n\r\na\r\n".repeat(100_000));
         let found = walk(wide.as_bytes());
-        assert!(found.incomplete && found.leaves.len() <= TextLimits::default().parts);
+        assert!(found.incomplete && found.texts.len() <= TextLimits::default().parts);
     }
 }

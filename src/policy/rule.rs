@@ -103,7 +103,7 @@ impl<'a> Subject<'a> {
     }
 
     /// The domain of the header From, in lower case.
-    pub(super) fn from_domain(&self) -> Option<String> {
+    pub(super) fn sender_domain(&self) -> Option<String> {
         match self.text.get() {
             Some(text) => text.from_domain.clone(),
             None => text::from_domain(&self.submission.message, &self.limits),

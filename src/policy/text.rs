@@ -105,7 +105,7 @@ impl Text {
             from_name,
             from_domain,
             fields: telling_fields(message, limits),
-            bodies: found.leaves.iter().map(|leaf| body(leaf, limits)).collect(),
+            bodies: found.texts.iter().map(|leaf| body(leaf, limits)).collect(),
             attachments: found.attachments,
             calendar: found.calendar,
             embedded_message: found.embedded_message,

@@ -10,7 +10,7 @@ use super::{Action, Category, SenderPolicy};
 use crate::ident::{BusinessName, Class};
 
 /// How long a message is of use that only `observe` lets through.
-const OBSERVED_LIFE: Duration = Duration::from_secs(60 * 60);
+const OBSERVED_LIFE: Duration = Duration::from_hours(1);
 
 /// Why a verdict's action is not its category's own: the client's list of categories.
 pub(super) const CLIENT_LIST: &str = "client-list";

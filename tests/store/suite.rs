@@ -5,9 +5,11 @@ use std::time::Duration;
 use authrelay::clock::Timestamp;
 use authrelay::event::{Event, Kind};
 use authrelay::ident::{Class, MessageId};
+use authrelay::queue::History;
 use authrelay::queue::{
     Change, ClaimRequest, Counter, Depth, Effect, Operation, Payload, Query, State, StoreError,
 };
+use authrelay::secret::Digest;
 
 use crate::support::*;
 

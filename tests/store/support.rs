@@ -10,6 +10,7 @@ use authrelay::ident::{CategoryName, Class, ClientName, MessageId, UpstreamName}
 use authrelay::mail::{Address, PhoneNumber, Recipient, ReversePath};
 use authrelay::outcome::{Reason, ReasonClass};
 use authrelay::policy::SenderPolicy;
+use authrelay::queue::History;
 use authrelay::queue::store::sqlite::SqliteStore;
 use authrelay::queue::{
     Applied, Change, ClaimRequest, Claimed, Effect, Entry, Factor, Keyring, NewEntry, Payload, Put, Query,

@@ -80,6 +80,10 @@ pub(super) fn resolve(
     let queue = queue::queue(&cx, &raw.queue);
     let workers = raw.queue.workers.as_ref().map_or(queue::WORKERS, |at| at.value);
     let declared_header = text_or(raw.top.category_header.as_ref(), CATEGORY_HEADER);
+    // Reading the recognition takes longer than all else together.
+    if report.has_errors() {
+        return None;
+    }
     let policy = Policy {
         categories,
         clients: clients.policy,

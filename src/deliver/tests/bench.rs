@@ -82,7 +82,7 @@ impl Bench {
     pub(super) fn offer(&self, message: &Draft) -> MessageId {
         let (entry, payload) = message.build();
         let id = entry.id;
-        let lease = Clock::System.now().plus(Duration::from_secs(900));
+        let lease = Clock::System.now().plus(Duration::from_mins(15));
         let claimed = self.store.insert_claimed(entry, payload, lease);
         self.queue.offer(claimed);
         id
@@ -115,7 +115,7 @@ impl Default for Draft {
             client: "app",
             class: Class::Urgent,
             business: None,
-            life: Duration::from_secs(600),
+            life: Duration::from_mins(10),
             in_doubt_at: None,
         }
     }
@@ -170,7 +170,7 @@ pub(super) fn upstream(name: &str, server: &ScriptedUpstream, carries: Option<&[
             tls: UpstreamTls::Plain,
             credentials: None,
             timeouts: Timeouts::default(),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             messages_per_connection: 1_000_000,
         }),
         carries: carries.map(|names| names.iter().map(SenderName::new).collect()),

@@ -11,7 +11,8 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::ident::{Class, MessageId};
 use crate::queue::{
-    Applied, Change, ClaimRequest, Claimed, Depth, Effect, Entry, Payload, Query, State, Store, StoreError,
+    Applied, Change, ClaimRequest, Claimed, Depth, Effect, Entry, History, Payload, Query, State, Store,
+    StoreError,
 };
 
 #[derive(Debug, Clone)]
@@ -133,7 +134,7 @@ impl MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Applied>, StoreError> {
-        let applied = |change| Ok(Applied { result: self.apply(change)?, events: Vec::new() });
+        let applied = |change| Ok(Applied { result: self.apply(change)?, events: Vec::new(), wakes: false });
         changes.into_iter().map(applied).collect()
     }
 
@@ -183,7 +184,7 @@ impl Store for MemoryStore {
         Ok(None)
     }
 
-    async fn history(&self, _: MessageId) -> Result<Vec<Event>, StoreError> {
+    async fn history(&self, _: History) -> Result<Vec<Event>, StoreError> {
         Ok(Vec::new())
     }
 

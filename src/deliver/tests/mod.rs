@@ -27,8 +27,8 @@ async fn a_fresh_message_is_handed_over_and_its_reference_kept() {
     let entry = bench.until_state(id, State::HandedOver).await;
     assert_eq!(entry.reference.as_deref(), Some("2.0.0 Ok: queued as TEST0001"));
     assert_eq!(entry.upstream.unwrap().as_str(), "one");
-    assert_eq!(server.seen().messages[0].mail, "MAIL FROM:<no-reply@sender.example> SIZE=97");
-    assert_eq!(delivery.status().upstreams[0].breaker, BreakerStatus::Closed);
+    assert_eq!(server.seen().messages[0].mail, "MAIL FROM:<no-reply@sender.example> SIZE=94");
+    assert_eq!(delivery.monitor().status().upstreams[0].breaker, BreakerStatus::Closed);
     bench.shutdown.cancel();
     delivery.stopped().await;
     server.until(|seen| seen.open == 0).await;
@@ -75,7 +75,7 @@ async fn while_the_upstream_is_down_a_backlog_costs_one_probe_an_opening_and_the
     let least = Duration::from_millis(40 + 80 + 160 * (probes as u64 - 3));
     assert!(started.elapsed() >= least, "{probes} probes took {:?}", started.elapsed());
     assert!(seen.messages.is_empty());
-    let status = &delivery.status().upstreams[0];
+    let status = &delivery.monitor().status().upstreams[0];
     assert!(status.breaker != BreakerStatus::Closed);
     assert_eq!(status.last_failure.as_ref().unwrap().code, Some(421));
 
@@ -309,6 +309,23 @@ async fn nothing_is_sent_once_its_life_is_over() {
     assert_eq!(entry.attempts, 0);
     assert!(server.seen().messages.is_empty());
     assert!(!server.seen().commands.iter().any(|line| line == "DATA"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_nobody_uses_is_closed_in_time() {
+    let server = ScriptedUpstream::start().await;
+    let mut config = upstream("one", &server, None);
+    let super::UpstreamKind::Smtp(smtp) = &mut config.kind else { panic!("not smtp") };
+    smtp.idle = Duration::from_secs(7);
+    let bench = Bench::new(vec![config], 4);
+    let delivery = bench.start();
+    let id = bench.offer(&Draft::default());
+    bench.until_state(id, State::HandedOver).await;
+    assert_eq!(delivery.monitor().status().upstreams[0].connections, 1);
+    let handed_over = tokio::time::Instant::now();
+    let seen = server.until(|seen| seen.open == 0).await;
+    assert!((7..=8).contains(&handed_over.elapsed().as_secs()), "{:?}", handed_over.elapsed());
+    assert_eq!(seen.commands.last().map(String::as_str), Some("QUIT"));
 }
 
 #[tokio::test(start_paused = true)]

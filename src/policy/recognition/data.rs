@@ -58,6 +58,9 @@ pub(super) struct Known {
 pub(super) struct Group {
     /// `LANGUAGE.NAME`
     pub name: String,
+    /// The number of its `NAME`, which is the same in every language: a message that says one thing in two languages,
+    /// or in words that two languages share, has said it once.
+    pub concept: usize,
     /// The categories it speaks for and, with a negative factor, against, as indexes.
     pub categories: Vec<(usize, f64)>,
     pub weights: Weights,
@@ -240,7 +243,12 @@ impl Knowledge {
             for written in &entry.phrases {
                 phrases.push(pattern::parse(written, &file.words).map_err(wrong)?);
             }
+            let same = self
+                .groups
+                .iter()
+                .find(|group| group.name.split_once('.').is_some_and(|(_, concept)| concept == entry.name));
             self.groups.push(Group {
+                concept: same.map_or(self.groups.len(), |group| group.concept),
                 name: format!("{}.{}", file.language, entry.name),
                 categories: speaks_for
                     .into_iter()

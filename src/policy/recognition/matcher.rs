@@ -44,8 +44,33 @@ pub(super) struct Hit {
     pub end: usize,
 }
 
-/// How far a phrase has come: where it began and where its latest piece ended.
-type Progress = Option<(usize, usize)>;
+/// How far a phrase has come: where it began and where its latest piece ended. The one before is kept too, because
+/// the words that end a phrase may begin like its middle ("change", "change your password").
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    latest: Option<(usize, usize)>,
+    before: Option<(usize, usize)>,
+}
+
+impl Progress {
+    fn note(&mut self, from: usize, end: usize) {
+        self.before = self.latest.replace((from, end));
+    }
+
+    /// Where the phrase began that a piece at `start` goes on with.
+    fn follow(self, text: &str, start: usize, gap: usize) -> Option<usize> {
+        [self.latest, self.before]
+            .into_iter()
+            .flatten()
+            .find(|&(_, end)| {
+                start >= end
+                    && start - end <= gap
+                    && !text[end..start].contains('\n')
+                    && !text[end..start].contains(" . ")
+            })
+            .map(|(from, _)| from)
+    }
+}
 
 impl Matcher {
     pub(super) fn new(knowledge: &Knowledge) -> Result<Self, RecognitionError> {
@@ -96,7 +121,7 @@ impl Matcher {
             return Vec::new();
         };
         let mut hits = Hits::new(knowledge.groups.len());
-        let mut progress: Vec<Progress> = vec![None; self.slots];
+        let mut progress = vec![Progress::default(); self.slots];
         for found in pieces.find_overlapping_iter(&view.text) {
             let (start, end) = (found.start(), found.end());
             let starts_word = !view.text[..start].chars().next_back().is_some_and(is_word_char);
@@ -116,31 +141,22 @@ impl Matcher {
 
 /// Moves a phrase on by one piece; where it began, when that was its last.
 fn advance(progress: &mut [Progress], step: Step, text: &str, start: usize, end: usize) -> Option<usize> {
-    let follows = |progress: Progress, gap: usize| {
-        progress.filter(|&(_, before)| {
-            start >= before
-                && start - before <= gap
-                && !text[before..start].contains('\n')
-                && !text[before..start].contains(" . ")
-        })
-    };
     match step {
         Step::Whole => Some(start),
         Step::First { fill } => {
-            progress[fill] = Some((start, end));
+            progress[fill].note(start, end);
             None
         }
         Step::Middle { need, fill, gap } => {
-            if let Some((from, _)) = follows(progress[need], gap) {
-                progress[fill] = Some((from, end));
+            if let Some(from) = progress[need].follow(text, start, gap) {
+                progress[fill].note(from, end);
             }
             None
         }
-        Step::Last { need, gap } => follows(progress[need], gap).map(|(from, _)| from),
+        Step::Last { need, gap } => progress[need].follow(text, start, gap),
     }
 }
 
-/// Apostrophes belong to the word: "account" is not found in "account's", nor "you" in "you're".
 fn is_word_char(c: char) -> bool {
     c.is_alphanumeric()
 }

@@ -27,7 +27,7 @@ struct Tally<'a> {
     seen: Vec<(usize, Evidence)>,
 }
 
-/// Places in which a group counts once each: the best of its hits there.
+/// Places in which a concept counts once each: the best of its hits there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Slot {
     Subject,
@@ -36,9 +36,10 @@ enum Slot {
     Body,
 }
 
-/// The best hit of a group in one slot.
+/// The best hit of a concept in one slot.
 #[derive(Clone, Copy)]
 struct Best {
+    group: usize,
     weight: f64,
     place: &'static str,
     start: usize,
@@ -53,15 +54,15 @@ impl Tally<'_> {
             for &(category, factor) in &group.categories {
                 let guarded = self.knowledge.categories[category].guarded;
                 if let Some((slot, found)) = weigh(&group.weights, factor, hit, view, guarded) {
-                    let entry = best.entry((hit.group, slot, category)).or_insert(found);
+                    let entry = best.entry((group.concept, slot, category)).or_insert(found);
                     if found.weight.abs() > entry.weight.abs() {
                         *entry = found;
                     }
                 }
             }
         }
-        for ((group, _, category), found) in best {
-            let name = self.knowledge.groups[group].name.clone();
+        for ((_, _, category), found) in best {
+            let name = self.knowledge.groups[found.group].name.clone();
             self.add(category, name, found.place, &view.text[found.start..found.end], found.weight);
         }
     }
@@ -154,7 +155,7 @@ fn weigh(weights: &Weights, factor: f64, hit: &Hit, view: &View, guarded: bool) 
     };
     let weight = weight * factor;
     let unseen = guarded && weight > 0.0 && matches!(hit.stretch, Stretch::Hidden(_));
-    let best = Best { weight, place, start: hit.start, end: hit.end };
+    let best = Best { group: hit.group, weight, place, start: hit.start, end: hit.end };
     (weight != 0.0 && !unseen).then_some((slot, best))
 }
 

@@ -1,1 +1,208 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::mail::Message;
+use crate::policy::TextLimits;
+
+const CATEGORIES: &str = "guarded = ['signin', 'password-reset']\nopen = ['marketing']\n\
+    [operating_point]\nguarded_threshold = 5.0\nguarded_margin = 2.0\nopen_threshold = 3.0\n";
+
+fn shipped() -> &'static Recognition {
+    static SHIPPED: std::sync::LazyLock<Recognition> =
+        std::sync::LazyLock::new(|| Recognition::shipped().unwrap());
+    &SHIPPED
+}
+
+fn text(raw: &str) -> Text {
+    Text::of(&Message::new(raw.replace('\n', "\r\n").into_bytes()), &TextLimits::default())
+}
+
+fn category(raw: &str) -> Option<String> {
+    shipped().recognize(&text(raw)).map(|found| found.category.to_string())
+}
+
+fn passes(raw: &str) -> bool {
+    let guarded = |found: Recognized| {
+        shipped().knowledge.categories.iter().any(|known| known.guarded && known.name == found.category)
+    };
+    shipped().recognize(&text(raw)).is_some_and(guarded)
+}
+
+fn html(subject: &str, body: &str) -> String {
+    format!("Subject: {subject}\nContent-Type: text/html; charset=utf-8\n\n{body}\n")
+}
+
+const RESET_LINK: &str = "https://app.example/r?token=8f14e45fceea167a5a36";
+
+fn reset_html() -> String {
+    html(
+        "Reset your password",
+        &format!("<p>You asked to reset your password.</p><a href='{RESET_LINK}'>Reset password</a>"),
+    )
+}
+
+#[test]
+fn the_shipped_files_can_be_read_and_know_every_category_they_name() {
+    let shipped = shipped();
+    assert!(shipped.knowledge.groups.len() > 40);
+    let known = crate::policy::shipped_categories();
+    for category in &shipped.knowledge.categories {
+        assert!(known.iter().any(|known| known.name == category.name), "{}", category.name);
+    }
+}
+
+#[test]
+fn every_shipped_phrase_is_found_where_it_stands_alone() {
+    for (index, group) in shipped().knowledge.groups.iter().enumerate() {
+        for phrase in &group.phrases {
+            let words: Vec<_> = phrase.steps.iter().map(|step| step.pieces[0].text.as_str()).collect();
+            let view = view::View::of(&text(&format!("Subject: x\n\n{}\n", words.join(" "))));
+            let hits = shipped().matcher.scan(&shipped().knowledge, &view);
+            assert!(hits.iter().any(|hit| hit.group == index), "{}: {words:?}", group.name);
+        }
+    }
+}
+
+#[test]
+fn a_broken_file_is_told_with_its_name_and_entry() {
+    let entry = |more: &str| {
+        format!("language = 'xx'\n[[evidence]]\nname = 'one'\nweights = {{ text = 1.0 }}\n{more}\n")
+    };
+    for (file, expected) in [
+        ("language = ".to_owned(), "xx.toml: "),
+        (entry("for = ['signin']\nphrases = ['(a']"), "xx.toml: one: a bracket is not closed"),
+        (entry("for = ['signin']\nphrases = ['{a}']"), "xx.toml: one: there is no word list \"a\""),
+        (entry("for = ['nothing']\nphrases = ['a']"), "xx.toml: one: there is no category \"nothing\""),
+        (entry("for = ['signin']\nphrase = ['a']"), "xx.toml: "),
+        (entry("for = ['signin']\nphrases = ['a']").replace("text", "txet"), "xx.toml: "),
+        (entry("for = ['signin']\nphrases = ['a']").replace("1.0", "0.0"), "xx.toml: one: it weighs nothing"),
+    ] {
+        let error =
+            Recognition::from_files([("categories.toml", CATEGORIES), ("xx.toml", &file)]).unwrap_err();
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn evidence_counts_once_per_place_and_names_the_rule() {
+    let file = "language = 'xx'\n[words]\nopen = ['open', 'opens']\n\
+        [[evidence]]\nname = 'door'\nfor = ['signin']\nagainst = ['marketing']\n\
+        weights = { subject = 3.0, first = 2.5, text = 1.0 }\nphrases = ['{open} * door + now']\n";
+    let recognition = Recognition::from_files([("categories.toml", CATEGORIES), ("xx.toml", file)]).unwrap();
+    let link = "https://a.example/";
+    let raw =
+        format!("Subject: Open the blue door right now\n\nOpens the door now. Open door now.\n\n{link}\n");
+    let found = recognition.examine(&text(&raw));
+    assert_eq!(
+        found.recognized,
+        Some(Recognized { category: "signin".into(), rule: "xx.door".to_owned(), score: 5.5 })
+    );
+    assert_eq!(found.scores.last().map(|(name, score)| (name.as_str(), *score)), Some(("marketing", -5.5)));
+    assert_eq!(found.evidence[0].matched, "open the blue door right now");
+    // Without anything to act on it is nothing.
+    assert_eq!(recognition.recognize(&text(&raw.replace(link, ""))), None);
+    // A phrase ends with its sentence, and with its gap.
+    for raw in [
+        "Subject: Open. The door now",
+        "Subject: Openly the door now",
+        "Subject: Open a door one two three four five now",
+        "Subject: Open one two three four five six seven eight nine ten the door now",
+    ] {
+        assert!(recognition.examine(&text(&format!("{raw}\n\n{link}\n"))).evidence.is_empty(), "{raw}");
+    }
+}
+
+#[test]
+fn hidden_text_does_not_speak_for_a_message() {
+    assert!(passes(&reset_html()));
+    let dressed = html(
+        "Hello",
+        &format!(
+            "<div style='display:none'>You asked to reset your password. Reset your password here.</div>\
+             <p>See what is new in our shop.</p><a href='{RESET_LINK}'>Look</a>"
+        ),
+    );
+    assert!(!passes(&dressed));
+    // And what speaks against it is heard, hidden or not.
+    let hidden = "<div style='display:none'>Black Friday: 50% off! Unsubscribe from our newsletter.</div>";
+    let score = |raw: &str| {
+        let scores = shipped().examine(&text(raw)).scores;
+        scores.iter().find(|(name, _)| name.as_str() == "marketing").map_or(0.0, |(_, score)| *score)
+    };
+    assert!(score(&reset_html().replace("<p>", &format!("{hidden}<p>"))) > score(&reset_html()));
+}
+
+#[test]
+fn an_alternative_that_says_something_else_is_seen() {
+    let other = "Come and see our new shop, it has chairs and tables and lamps of every kind. ".repeat(8);
+    let message = |second: &str| {
+        format!(
+            "Subject: Reset your password\nContent-Type: multipart/alternative; boundary=b\n\n--b\n\
+             Content-Type: text/plain\n\nReset your password here: {RESET_LINK}\n--b\n\
+             Content-Type: text/html\n\n{second}\n--b--\n"
+        )
+    };
+    assert!(passes(&message("<p>Reset your password</p>")));
+    let seen = |raw: &str| shipped().examine(&text(raw)).evidence;
+    let name = "structure.OtherAlternative";
+    assert!(seen(&message(&other)).iter().any(|evidence| evidence.name == name));
+    assert!(!seen(&message("<p>Reset your password</p>")).iter().any(|evidence| evidence.name == name));
+}
+
+#[test]
+fn template_names_in_the_header_are_evidence() {
+    let plain = format!("Subject: Acme\n\nPlease go on here: {RESET_LINK}\n");
+    assert_eq!(category(&plain), None);
+    assert_eq!(
+        category(&format!("X-Template-Name: password_reset\n{plain}")).as_deref(),
+        Some("password-reset")
+    );
+}
+
+#[test]
+fn look_alike_letters_do_not_turn_a_refusal_into_a_pass() {
+    let notice = "Subject: Your password has been changed\n\nYour password has been changed. Not you? Reset your \
+                  password: https://app.example/r?token=8f14e45fceea167a5a36\n";
+    assert!(!passes(notice));
+    assert!(!passes(&notice.replace("changed", "ch\u{430}nged")));
+    assert!(!passes(&notice.replace("changed", "cha\u{200b}nged")));
+}
+
+#[test]
+fn hostile_size_is_bounded_and_never_passes() {
+    let body = format!("Reset your password: {RESET_LINK}\n").repeat(60_000);
+    assert!(!passes(&format!("Subject: Reset your password\n\n{body}")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn markup_and_case_do_not_matter(
+        noise in prop::collection::vec(
+            prop_oneof![
+                Just("<!-- newsletter -->"), Just("<span>"), Just("</span>"), Just("<b class='x'>"), Just("</b>"),
+                Just("&#8203;"), Just("\u{ad}"), Just("<style>sale</style>"), Just("<i></i>"),
+            ],
+            4
+        ),
+        upper in any::<bool>(),
+    ) {
+        let body = format!(
+            "<p>You asked to re{}set your pass{}word.</p><a href='{RESET_LINK}'>{}Reset pass{}word</a>",
+            noise[0], noise[1], noise[2], noise[3]
+        );
+        let subject = if upper { "RESET YOUR PASSWORD" } else { "reset Your passWord" };
+        let plain = category(&reset_html());
+        prop_assert_eq!(plain.as_deref(), Some("password-reset"));
+        prop_assert_eq!(category(&html(subject, &body)), plain);
+    }
+
+    #[test]
+    fn the_same_text_gets_the_same_answer(words in "(reset|password|your|code|123456|invited|join|team|[a-z]{1,6}| |\n){1,60}") {
+        let text = text(&format!("Subject: {}\n\n{words}\n", words.replace('\n', " ")));
+        let (one, two) = (shipped().examine(&text), shipped().examine(&text));
+        prop_assert_eq!(one.recognized, two.recognized);
+        prop_assert_eq!(one.evidence, two.evidence);
+    }
+}

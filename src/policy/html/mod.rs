@@ -5,9 +5,12 @@
 //! them), scripts and styles are gone; elements hidden by attribute or inline style are kept apart, because what nobody
 //! sees must not speak for a message.
 
+mod attributes;
+
 use mail_parser::decoders::html::add_html_token;
 
 use super::text::{Body, Paragraph};
+use attributes::Attributes;
 
 /// Open elements that are kept track of; deeper ones count as visible.
 const STACK_MAX: usize = 128;
@@ -24,24 +27,25 @@ pub(super) fn read(html: &str, text_bytes: usize) -> Body {
 }
 
 #[derive(Default)]
-struct Reader<'a> {
+struct Reader {
     body: Body,
     left: usize,
-    stack: Vec<Open<'a>>,
+    stack: Vec<Open>,
     line: String,
     hidden_line: String,
     paragraph: Paragraph,
     anchor: Option<String>,
 }
 
-struct Open<'a> {
-    name: &'a str,
+struct Open {
+    /// In lower case, as all names here.
+    name: String,
     hidden: bool,
     zero_size: bool,
 }
 
-impl<'a> Reader<'a> {
-    fn run(&mut self, html: &'a str) {
+impl Reader {
+    fn run(&mut self, html: &str) {
         let mut rest = html;
         while !rest.is_empty() && !self.body.incomplete {
             let text_end = rest.find('<').unwrap_or(rest.len());
@@ -54,7 +58,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads what begins with `<` and gives back what follows it.
-    fn markup(&mut self, rest: &'a str) -> &'a str {
+    fn markup<'a>(&mut self, rest: &'a str) -> &'a str {
         if let Some(comment) = rest.strip_prefix("<!--") {
             // `<!-->` is a whole comment.
             return comment.strip_prefix('>').unwrap_or_else(|| after(comment, "-->"));
@@ -63,7 +67,7 @@ impl<'a> Reader<'a> {
             Some(b'!' | b'?') => after(rest, ">"),
             Some(b'/') => {
                 let (name, rest) = element_name(&rest[2..]);
-                self.close(name);
+                self.close(&name.to_ascii_lowercase());
                 after(rest, ">")
             }
             Some(letter) if letter.is_ascii_alphabetic() => self.start_tag(&rest[1..]),
@@ -74,15 +78,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn start_tag(&mut self, rest: &'a str) -> &'a str {
+    fn start_tag<'a>(&mut self, rest: &'a str) -> &'a str {
         let (name, rest) = element_name(rest);
+        let name = name.to_ascii_lowercase();
         let (attributes, rest) = Attributes::read(rest);
-        if is_raw_text(name) {
-            return after_closing(rest, name);
+        if is_raw_text(&name) {
+            return after_closing(rest, &name);
         }
-        self.imply_ends(name);
-        self.before_element(name, &attributes);
-        if !is_void(name) && self.stack.len() < STACK_MAX {
+        self.imply_ends(&name);
+        self.before_element(&name, &attributes);
+        if !is_void(&name) && self.stack.len() < STACK_MAX {
             let parent = self.stack.last();
             let hidden = parent.is_some_and(|open| open.hidden) || attributes.hide();
             let zero_size =
@@ -93,12 +98,12 @@ impl<'a> Reader<'a> {
     }
 
     fn before_element(&mut self, name: &str, attributes: &Attributes<'_>) {
-        if name.eq_ignore_ascii_case("br") {
+        if name == "br" {
             self.end_line();
         } else if is_block(name) {
             self.end_paragraph();
         }
-        let is_anchor = name.eq_ignore_ascii_case("a") || name.eq_ignore_ascii_case("button");
+        let is_anchor = name == "a" || name == "button";
         if is_anchor && !attributes.hide() && !self.is_hidden() {
             self.end_anchor();
             self.anchor = Some(String::new());
@@ -115,13 +120,13 @@ impl<'a> Reader<'a> {
     }
 
     fn close(&mut self, name: &str) {
-        if name.eq_ignore_ascii_case("a") || name.eq_ignore_ascii_case("button") {
+        if name == "a" || name == "button" {
             self.end_anchor();
         }
         if is_block(name) {
             self.end_paragraph();
         }
-        if let Some(at) = self.stack.iter().rposition(|open| open.name.eq_ignore_ascii_case(name)) {
+        if let Some(at) = self.stack.iter().rposition(|open| open.name == name) {
             self.stack.truncate(at);
         }
     }
@@ -129,20 +134,17 @@ impl<'a> Reader<'a> {
     /// Ends the elements that a start tag ends without an end tag, so that one `<p hidden>` does not hide all that
     /// follows it.
     fn imply_ends(&mut self, name: &str) {
-        let ended: &[&str] = match () {
-            () if name.eq_ignore_ascii_case("li") => &["li"],
-            () if name.eq_ignore_ascii_case("tr") => &["tr", "td", "th"],
-            () if name.eq_ignore_ascii_case("td") || name.eq_ignore_ascii_case("th") => &["td", "th"],
-            () if is_block(name) => &["p"],
-            () => return,
+        let ended: &[&str] = match name {
+            "li" => &["li"],
+            "tr" => &["tr", "td", "th"],
+            "td" | "th" => &["td", "th"],
+            _ if is_block(name) => &["p"],
+            _ => return,
         };
-        let scope = self.stack.iter().rposition(|open| {
-            ["table", "ul", "ol", "div"].iter().any(|name| open.name.eq_ignore_ascii_case(name))
-        });
+        let is_scope = |open: &Open| matches!(open.name.as_str(), "table" | "ul" | "ol" | "div");
+        let scope = self.stack.iter().rposition(is_scope);
         let from = scope.map_or(0, |at| at + 1);
-        let first = self.stack[from..]
-            .iter()
-            .position(|open| ended.iter().any(|name| open.name.eq_ignore_ascii_case(name)));
+        let first = self.stack[from..].iter().position(|open| ended.contains(&open.name.as_str()));
         if let Some(at) = first {
             self.stack.truncate(from + at);
         }
@@ -192,109 +194,6 @@ impl<'a> Reader<'a> {
         self.end_line();
         if !self.paragraph.lines.is_empty() {
             self.body.paragraphs.push(std::mem::take(&mut self.paragraph));
-        }
-    }
-}
-
-/// The attributes we look at, as written.
-#[derive(Default)]
-struct Attributes<'a> {
-    style: Option<String>,
-    href: Option<&'a str>,
-    alt: Option<&'a str>,
-    hidden: bool,
-}
-
-impl<'a> Attributes<'a> {
-    /// Reads up to the `>` that ends the tag and gives back what follows it.
-    fn read(mut rest: &'a str) -> (Self, &'a str) {
-        let mut found = Self::default();
-        loop {
-            rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '/');
-            if rest.is_empty() {
-                return (found, rest);
-            }
-            if let Some(rest) = rest.strip_prefix('>') {
-                return (found, rest);
-            }
-            let name_end = rest[1..]
-                .find(|c: char| c.is_ascii_whitespace() || matches!(c, '=' | '>' | '/'))
-                .map_or(rest.len(), |at| at + 1);
-            let (name, after_name) = rest.split_at_checked(name_end).unwrap_or((rest, ""));
-            let (value, after_value) = attribute_value(after_name);
-            found.note(name, value);
-            rest = after_value;
-        }
-    }
-
-    fn note(&mut self, name: &str, value: &'a str) {
-        if name.eq_ignore_ascii_case("style") {
-            let style = decode_entities(value);
-            self.style =
-                Some(style.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase());
-        } else if name.eq_ignore_ascii_case("href") {
-            self.href = Some(value);
-        } else if name.eq_ignore_ascii_case("alt") {
-            self.alt = Some(value);
-        } else if name.eq_ignore_ascii_case("hidden") {
-            self.hidden = true;
-        }
-    }
-
-    fn hide(&self) -> bool {
-        self.hidden
-            || self.style.as_deref().is_some_and(|style| {
-                let clipped = style.contains("overflow:hidden");
-                style.contains("display:none")
-                    || style.contains("visibility:hidden")
-                    || style.contains("text-indent:-")
-                    || style.contains("left:-9")
-                    || style.contains("top:-9")
-                    || property_is_zero(style, "opacity:")
-                    || property(style, "color:") == Some("transparent")
-                    || clipped
-                        && ["max-height:", "height:", "width:", "max-width:", "line-height:"]
-                            .iter()
-                            .any(|name| property_is_zero(style, name))
-            })
-    }
-
-    /// Whether the element sets its text to no size at all; `None` when it sets no size.
-    fn zero_size(&self) -> Option<bool> {
-        let style = self.style.as_deref()?;
-        property(style, "font-size:").map(|_| property_is_zero(style, "font-size:"))
-    }
-}
-
-/// The value of the property `name` (with its colon) in an inline style without white space.
-fn property<'a>(style: &'a str, name: &str) -> Option<&'a str> {
-    style
-        .split(';')
-        .filter_map(|declaration| declaration.strip_prefix(name))
-        .next_back()
-        .map(|value| value.trim_end_matches("!important"))
-}
-
-fn property_is_zero(style: &str, name: &str) -> bool {
-    property(style, name).is_some_and(|value| {
-        let number = value.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '%');
-        number.parse::<f64>().is_ok_and(|number| number.abs() < 0.05)
-    })
-}
-
-fn attribute_value(rest: &str) -> (&str, &str) {
-    let Some(rest) = rest.trim_ascii_start().strip_prefix('=') else {
-        return ("", rest);
-    };
-    let rest = rest.trim_ascii_start();
-    match rest.as_bytes().first() {
-        Some(quote @ (b'"' | b'\'')) => {
-            let inner = &rest[1..];
-            inner.split_once(char::from(*quote)).unwrap_or((inner, ""))
-        }
-        _ => {
-            let end = rest.find(|c: char| c.is_ascii_whitespace() || c == '>').unwrap_or(rest.len());
-            rest.split_at(end)
         }
     }
 }
@@ -353,68 +252,40 @@ fn push_folded(line: &mut String, text: &str) {
     }
 }
 
-fn is_one_of(name: &str, names: &[&str]) -> bool {
-    names.iter().any(|candidate| name.eq_ignore_ascii_case(candidate))
-}
-
 fn is_raw_text(name: &str) -> bool {
-    is_one_of(
+    matches!(
         name,
-        &["script", "style", "title", "iframe", "noembed", "noframes", "template", "noscript", "xmp"],
+        "script" | "style" | "title" | "iframe" | "noembed" | "noframes" | "template" | "noscript" | "xmp"
     )
 }
 
 fn is_void(name: &str) -> bool {
-    is_one_of(
+    matches!(
         name,
-        &[
-            "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source",
-            "track", "wbr",
-        ],
+        "area"
+            | "base"
+            | "br"
+            | "col"
+            | "embed"
+            | "hr"
+            | "img"
+            | "input"
+            | "link"
+            | "meta"
+            | "param"
+            | "source"
+            | "track"
+            | "wbr"
     )
 }
 
+#[rustfmt::skip]
 fn is_block(name: &str) -> bool {
-    is_one_of(
+    matches!(
         name,
-        &[
-            "address",
-            "article",
-            "aside",
-            "blockquote",
-            "body",
-            "center",
-            "dd",
-            "div",
-            "dl",
-            "dt",
-            "fieldset",
-            "footer",
-            "form",
-            "h1",
-            "h2",
-            "h3",
-            "h4",
-            "h5",
-            "h6",
-            "header",
-            "hr",
-            "li",
-            "main",
-            "nav",
-            "ol",
-            "p",
-            "pre",
-            "section",
-            "table",
-            "tbody",
-            "td",
-            "tfoot",
-            "th",
-            "thead",
-            "tr",
-            "ul",
-        ],
+        "address" | "article" | "aside" | "blockquote" | "body" | "center" | "dd" | "div" | "dl" | "dt" | "fieldset"
+            | "footer" | "form" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "header" | "hr" | "li" | "main" | "nav"
+            | "ol" | "p" | "pre" | "section" | "table" | "tbody" | "td" | "tfoot" | "th" | "thead" | "tr" | "ul"
     )
 }
 
