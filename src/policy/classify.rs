@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::ident::{BusinessName, Class};
 
 const UNKNOWN: &str = "unknown";
-/// How much of a declared category's name is repeated, in characters.
+/// The longest category name that is repeated in a note, in octets.
 const NOTE_MAX: usize = 64;
 
 /// A submission and its verdict. Made by [`classify`] alone.
@@ -208,10 +208,15 @@ fn business(policy: &Policy, client: &Client, subject: &Subject<'_>) -> Option<B
     client.businesses.contains(owner).then(|| owner.clone())
 }
 
+/// Whether `text` may be shown as the name of a category: what a message declares may be anything.
+fn is_category_name(text: &str) -> bool {
+    text.len() <= NOTE_MAX && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+}
+
 fn note(name: &str, category: &str, why: &str) -> Evidence {
     Evidence {
         name: name.to_owned(),
-        category: category.chars().take(NOTE_MAX).collect(),
+        category: if is_category_name(category) { category.to_owned() } else { "?".to_owned() },
         place: "policy".to_owned(),
         matched: why.to_owned(),
         weight: 0.0,

@@ -18,14 +18,13 @@ pub(super) enum Markup {
 }
 
 /// One decoded text part.
-#[derive(Debug)]
 pub(super) struct Leaf {
     pub markup: Markup,
     pub text: String,
 }
 
 /// All text parts in order, and what else there was.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Leaves {
     pub texts: Vec<Leaf>,
     /// Parts that are neither text nor picture, or that ask to be saved rather than shown.

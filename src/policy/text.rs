@@ -4,6 +4,7 @@
 //! nothing of it is ever sent, and it may hold codes and links, so it is never logged either.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use mail_parser::{HeaderValue, MessageParser, parsers::MessageStream};
 
@@ -39,7 +40,7 @@ impl Default for TextLimits {
 }
 
 /// The decoded text of a message.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Text {
     /// The Subject, encoded words decoded.
     pub subject: String,
@@ -62,7 +63,7 @@ pub struct Text {
 }
 
 /// The text of one part.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Body {
     /// What a person sees.
     pub paragraphs: Vec<Paragraph>,
@@ -77,10 +78,31 @@ pub struct Body {
 }
 
 /// Lines that belong together.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Default, Clone, PartialEq, Eq)]
 pub struct Paragraph {
     /// Its lines, trimmed, none of them empty.
     pub lines: Vec<String>,
+}
+
+/// Shows nothing of the message.
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Text({} parts)", self.bodies.len())
+    }
+}
+
+/// Shows nothing of the message.
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} paragraphs)", self.paragraphs.len())
+    }
+}
+
+/// Shows nothing of the message.
+impl fmt::Debug for Paragraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Paragraph({} lines)", self.lines.len())
+    }
 }
 
 /// Header fields in which applications and mailing lists say what a message is.
@@ -258,6 +280,7 @@ mod tests {
         assert_eq!(text.from_domain.as_deref(), Some("mail.example"));
         let names: Vec<_> = text.fields.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["x-template-name", "x-acme-notification-type", "list-id"]);
+        assert_eq!(format!("{text:?} {:?}", text.bodies), "Text(1 parts) [Body(2 paragraphs)]");
         assert_eq!(text.visible(), "Hello\nthere\n\nhttps://a.example/x?y=z.\n\n");
         assert_eq!(text.links().into_iter().collect::<Vec<_>>(), ["https://a.example/x?y=z"]);
     }

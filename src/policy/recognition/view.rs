@@ -24,7 +24,7 @@ pub(super) enum Stretch {
 }
 
 /// The searchable form of a text.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct View {
     pub text: String,
     /// Where each stretch begins, ascending.
