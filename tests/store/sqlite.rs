@@ -101,20 +101,21 @@ async fn nothing_of_an_ended_message_is_left_after_a_scrub() {
     let store = folder.sqlite(START);
     let mut random = fastrand::Rng::with_seed(7);
     let mut ids = Vec::new();
-    for index in 0..400 {
+    for index in 0..150 {
         // Small cells, cells that nearly fill a page, and bodies on pages of their own.
-        let size = [random.usize(0..300), random.usize(2500..4200), random.usize(4200..30_000)][index % 3];
+        let size = [random.usize(0..300), random.usize(2500..4200), random.usize(4200..12_000)][index % 3];
         let draft = draft("shop", "anna@example.com", START).payload(mail(&"x".repeat(size)));
         ids.push(draft.stored(&store).await);
     }
     store.scrub().await.unwrap();
     let sealed = sealed_payloads(&folder);
-    assert_eq!(sealed.len(), 800);
-    assert!(sealed.iter().all(|bytes| holds_chunk(&folder_bytes(&folder), bytes)));
+    let bytes = folder_bytes(&folder);
+    assert_eq!(sealed.len(), 300);
+    assert!(sealed.iter().all(|one| holds_chunk(&bytes, one)));
 
     random.shuffle(&mut ids);
-    let (live, ended) = ids.split_at(20);
-    for chunk in ended.chunks(30) {
+    let (live, ended) = ids.split_at(15);
+    for chunk in ended.chunks(10) {
         let remove = |id: &_| Change::Operate { id: *id, operation: Operation::Remove, at: after(1) };
         store.commit(chunk.iter().map(remove).collect()).await.unwrap();
         // New ones come in between, and the record is pruned beside those that live.
@@ -125,7 +126,7 @@ async fn nothing_of_an_ended_message_is_left_after_a_scrub() {
     let kept = sealed_payloads(&folder);
     let bytes = folder_bytes(&folder);
     let left = sealed.iter().filter(|one| !kept.contains(one) && holds_chunk(&bytes, one)).count();
-    assert_eq!((left, kept.len()), (0, 2 * (live.len() + ended.len().div_ceil(30))));
+    assert_eq!((left, kept.len()), (0, 2 * (live.len() + ended.len().div_ceil(10))));
     for id in live {
         assert!(store.message(*id).await.unwrap().is_some());
     }
@@ -295,6 +296,8 @@ async fn looking_changes_nothing() {
     // And what the crash left is found by the next start.
     let found = crashed.sqlite(after(1));
     assert_eq!(claim_one(&found, after(1)).await.entry().id, id);
+    found.scrub().await.unwrap();
+    draft("shop", "anna@example.com", after(1)).stored(&found).await;
     // A log without its index can't be read without making one.
     let torn = Folder { directory: tempfile::tempdir().unwrap(), keyring: Arc::clone(&folder.keyring) };
     for name in ["queue.db", "queue.db-wal"] {
@@ -338,16 +341,15 @@ async fn callers_that_go_away_leave_nothing_half_done() {
         claim.abort();
     }
     let mut stats = store.stats();
-    while store.depth().await.unwrap().urgent != whole as u64 + 1 || leased(&store).await > 0 {
-        stats.changed().await.unwrap();
-    }
-    assert_eq!(claim(&*store, Class::Urgent, 1000, after(600 - 1)).await.len(), whole + 1);
+    let mut again = 0;
+    let all = async {
+        while again < whole + 1 {
+            again += claim(&*store, Class::Urgent, 1000, after(599)).await.len();
+            stats.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), all).await.expect("every row is handed out again");
     assert_eq!(state(&*store, last).await, State::Attempting);
-}
-
-async fn leased(store: &SqliteStore) -> usize {
-    let query = Query { state: Some(State::Attempting), limit: 1000, ..Query::default() };
-    store.find(query).await.unwrap().len()
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,7 +368,7 @@ async fn the_file_shrinks_when_the_record_is_pruned() {
     let before = folder.path().metadata().unwrap().len();
     assert_eq!(
         commit(&store, Change::Prune { before: after(1), limit: 500 }).await.result,
-        Effect::Rows(202)
+        Effect::Rows(101)
     );
     for _ in 0..10 {
         commit(&store, Change::Prune { before: after(1), limit: 500 }).await;

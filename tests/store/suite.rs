@@ -132,8 +132,8 @@ async fn a_lost_lease_changes_nothing(backend: &dyn Backend) {
         ask.push(Change::GiveBack { id, lease, next_attempt: START });
     }
     let effects: Vec<Effect> = store.commit(ask).await.unwrap().into_iter().map(|one| one.result).collect();
-    use Effect::{LostLease, NotFound};
-    assert_eq!(effects, [LostLease, LostLease, LostLease, NotFound, NotFound, NotFound]);
+    let [lost, missing] = [|| Effect::LostLease, || Effect::NotFound];
+    assert_eq!(effects, [lost(), lost(), lost(), missing(), missing(), missing()]);
     // A settlement that the table of transitions does not know.
     let wrong = settle(&claimed, settlement(State::Held, START), START);
     assert_eq!(commit(&*store, wrong).await.result, Effect::NotAllowed(State::Attempting));
@@ -484,8 +484,8 @@ async fn events_without_a_row_are_kept(backend: &dyn Backend) {
     let event = Event::new(Kind::Refused, START, refused.about());
     let anna = Digest::sha256(b"the key of anna");
     let applied = commit(&*store, Change::Record(vec![(anna, event.clone())])).await;
-    assert_eq!(applied.events, [event.clone()]);
-    assert_eq!(store.history(History::Id(refused.id)).await.unwrap(), [event.clone()]);
+    assert_eq!(applied.events, std::slice::from_ref(&event));
+    assert_eq!(store.history(History::Id(refused.id)).await.unwrap(), std::slice::from_ref(&event));
     assert_eq!(store.history(History::Recipient(anna)).await.unwrap(), [event]);
     let other = Digest::sha256(b"the key of somebody else");
     assert_eq!(store.history(History::Recipient(other)).await.unwrap(), []);

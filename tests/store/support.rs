@@ -22,8 +22,8 @@ use bytes::Bytes;
 
 /// When every test begins.
 pub const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-pub const LEASE: Duration = Duration::from_secs(900);
-pub const LIFE: Duration = Duration::from_secs(600);
+pub const LEASE: Duration = Duration::from_mins(15);
+pub const LIFE: Duration = Duration::from_mins(10);
 
 pub fn after(seconds: u64) -> Timestamp {
     START.plus(Duration::from_secs(seconds))

@@ -59,7 +59,7 @@ impl<'a> Work<'a> {
         if settle.upstream.is_some() {
             row.entry.upstream = settle.upstream;
         }
-        self.become_(row, next.state, settle.at, Some(next.event))?;
+        self.advance(row, next.state, settle.at, Some(next.event))?;
         Ok(Effect::Done)
     }
 
@@ -120,7 +120,7 @@ impl<'a> Work<'a> {
         if kind.is_some() {
             row.entry.reason = Some(operator_reason(operation));
         }
-        self.become_(row, next, at, kind)?;
+        self.advance(row, next, at, kind)?;
         Ok(Effect::Done)
     }
 
@@ -133,7 +133,7 @@ impl<'a> Work<'a> {
     ) -> Result<(), StoreError> {
         row.marked = false;
         row.entry.next_attempt = due;
-        self.become_(row, State::Queued, at, None)
+        self.advance(row, State::Queued, at, None)
     }
 
     /// Ends or requeues a row whose worker is gone: after a crash, or when its lease has passed.
@@ -142,7 +142,7 @@ impl<'a> Work<'a> {
             let text = "an attempt was cut off, and it is not known whether it arrived";
             row.entry.reason = Some(Reason::new(ReasonClass::Local, text));
             row.entry.in_doubt = row.entry.in_doubt.saturating_add(1);
-            return self.become_(row, State::Unknown, now, Some(Kind::Unknown));
+            return self.advance(row, State::Unknown, now, Some(Kind::Unknown));
         }
         self.requeue(row, now, now)
     }
@@ -151,7 +151,7 @@ impl<'a> Work<'a> {
     ///
     /// An attempted row that a newer one supersedes does not go back into the queue: it ends here. Whatever follows an
     /// attempt, the newer one that waited for it is free now.
-    pub(super) fn become_(
+    pub(super) fn advance(
         &mut self,
         mut row: Stored,
         mut next: State,

@@ -100,7 +100,7 @@ impl<'a> Group<'a> {
             let effect = match change {
                 Prepared::Put(put) => {
                     self.doubtful.puts.extend(put.rows.iter().map(|row| row.new.entry.id));
-                    work.put(*put)?
+                    work.put(&put)?
                 }
                 Prepared::Settle(settle) => work.settle(*settle)?,
                 Prepared::Mark { id, lease } => work.mark(id, lease)?,

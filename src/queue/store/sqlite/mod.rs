@@ -1,4 +1,4 @@
-//! The store in one SQLite file: a write-ahead log with `synchronous=FULL`, one writer, group commit.
+//! The store in one `SQLite` file: a write-ahead log with `synchronous=FULL`, one writer, group commit.
 //!
 //! Who does what: a caller seals ([`prepare`](self::prepare)), the one writer thread changes rows and commits for
 //! everybody who waits ([`writer`](self::writer)), a few read-only connections read and open what was sealed
@@ -50,7 +50,7 @@ use crate::queue::keyring::Keyring;
 use crate::queue::{Claimed, Entry, Settlement, State};
 
 /// The longest that the write-ahead log keeps what was erased, readers aside.
-pub const SCRUB_EVERY: Duration = Duration::from_secs(60);
+pub const SCRUB_EVERY: Duration = Duration::from_mins(1);
 
 /// Sealing more than this is not done on a thread that serves others.
 const HEAVY: usize = 256 << 10;
@@ -68,7 +68,7 @@ pub struct Stats {
     pub poisoned: bool,
 }
 
-/// The queue in one SQLite file.
+/// The queue in one `SQLite` file.
 pub struct SqliteStore {
     inner: Arc<Inner>,
 }
@@ -203,7 +203,7 @@ impl Inner {
         for row in opened {
             match row {
                 Opened::Claimed(row) => claimed.push(*row),
-                Opened::Damaged(row) => damaged.extend(end_damaged(*row, self.clock.now())),
+                Opened::Damaged(row) => damaged.extend(end_damaged(&row, self.clock.now())),
             }
         }
         if !damaged.is_empty() {
@@ -222,14 +222,13 @@ impl Inner {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.readers.close().await;
-        let closed = self.ask(Request::Close).await;
         *self.without_writer.lock().unwrap_or_else(PoisonError::into_inner) = StoreError::Closed;
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match closed {
-            // Closed before, or nothing to close.
-            Err(_) if self.stats.has_changed().is_err() => Ok(()),
-            other => other,
-        }
+        let sender = self.requests.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(sender) = sender else { return Ok(()) };
+        let (answer, told) = oneshot::channel();
+        // A writer that is gone has closed the file as well.
+        let asked = sender.send(Request::Close(answer)).is_ok();
+        if asked { told.await.unwrap_or(Ok(())) } else { Ok(()) }
     }
 }
 
@@ -312,7 +311,7 @@ fn recover(conn: &rusqlite::Connection, keyring: &Keyring, now: Timestamp) -> Re
 }
 
 /// A leased row that can't be opened ends, because no attempt could ever be made of it.
-fn end_damaged(row: Stored, now: Timestamp) -> Option<Change> {
+fn end_damaged(row: &Stored, now: Timestamp) -> Option<Change> {
     let lease = row.lease?;
     let settlement = Settlement {
         state: State::Failed,

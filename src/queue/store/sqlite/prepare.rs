@@ -145,5 +145,5 @@ fn prepare_row(new: NewEntry, keyring: &Keyring) -> Result<PreparedRow, StoreErr
             Some(seal(sealed::OUTCOME, &json(&told)?)?)
         }
     };
-    Ok(PreparedRow { recipient, application_id, outcome, new })
+    Ok(PreparedRow { new, recipient, application_id, outcome })
 }

@@ -15,7 +15,7 @@ use crate::secret::Digest;
 
 impl Work<'_> {
     /// Stores a submission, or nothing where an equal one is there or a counter is at its limit.
-    pub(super) fn put(&mut self, put: PreparedPut) -> Result<Effect, StoreError> {
+    pub(super) fn put(&mut self, put: &PreparedPut) -> Result<Effect, StoreError> {
         if let Some((key, since)) = put.dedupe
             && let Some(equal) = self.equal(key, since)?
         {
@@ -25,7 +25,7 @@ impl Work<'_> {
             return Ok(Effect::OverLimit(index));
         }
         self.count(&put.counters)?;
-        let payload = self.store_payload(&put)?;
+        let payload = self.store_payload(put)?;
         let mut waiting = Vec::new();
         for (index, row) in put.rows.iter().enumerate() {
             let entry = &row.new.entry;
@@ -45,7 +45,7 @@ impl Work<'_> {
                 // One row is enough to find the submission by.
                 dedupe: put.dedupe.map(|(key, _)| key).filter(|_| index == 0),
             };
-            self.store_row(&put, row, &place)?;
+            self.store_row(put, row, &place)?;
         }
         Ok(if waiting.is_empty() { Effect::Done } else { Effect::Waiting(waiting) })
     }
@@ -128,7 +128,7 @@ impl Work<'_> {
             match row.entry.state {
                 State::Queued | State::Held => {
                     row.entry.reason = Some(superseded());
-                    self.become_(row, State::Superseded, at, Some(Kind::Superseded))?;
+                    self.advance(row, State::Superseded, at, Some(Kind::Superseded))?;
                 }
                 State::Attempting => {
                     let sql = "UPDATE message SET superseded_by = ?2 WHERE number = ?1";
@@ -136,9 +136,9 @@ impl Work<'_> {
                     statement.execute(params![row.number, id.as_bytes()]).map_err(failed)?;
                     waits_for = Some(row.entry.id);
                 }
-                // Not on its way: an operator may still release it.
-                State::Suppressed => {}
-                State::HandedOver
+                // A suppressed one is not on its way; an operator may still release it.
+                State::Suppressed
+                | State::HandedOver
                 | State::Failed
                 | State::Expired
                 | State::Superseded

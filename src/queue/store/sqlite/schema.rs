@@ -3,12 +3,14 @@
 //! A store belongs to one process at a time (a lock on a file beside it) and to one keyring (a sealed value in it that
 //! only this keyring opens). The schema's version is `user_version`; [`MIGRATIONS`] only ever grows at its end.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use crate::queue::keyring::{Keyring, sealing_key};
@@ -74,6 +76,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let conn = Connection::open_with_flags(path, flags).map_err(|error| explain(path, &error))?;
     let setup = || -> rusqlite::Result<()> {
         conn.busy_timeout(BUSY)?;
+        steady_plans(&conn)?;
         conn.set_prepared_statement_cache_capacity(64);
         // secure_delete: what is freed is overwritten with zeros. temp_store: nothing spills into a temporary file.
         conn.execute_batch(
@@ -112,7 +115,7 @@ pub(super) fn connect_offline(path: &Path, keyring: &Keyring) -> Result<Connecti
 }
 
 /// How to open the file so that nothing is written. After a clean stop there is no log, and the file alone is
-/// everything. Otherwise the log is read through its index where that is there (`readonly_shm`); SQLite would make a
+/// everything. Otherwise the log is read through its index where that is there (`readonly_shm`); `SQLite` would make a
 /// missing one, so that case is refused.
 fn offline_uri(path: &Path) -> Result<String, StoreError> {
     let size = |suffix: &str| fs::metadata(sibling(path, suffix)).map(|meta| meta.len());
@@ -129,16 +132,22 @@ fn offline_uri(path: &Path) -> Result<String, StoreError> {
     for byte in std::os::unix::ffi::OsStrExt::as_bytes(full.as_os_str()) {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => {
-                uri.push(char::from(*byte))
+                uri.push(char::from(*byte));
             }
-            other => uri.push_str(&format!("%{other:02X}")),
+            other => drop(write!(uri, "%{other:02X}")),
         }
     }
     Ok(format!("{uri}?{mode}"))
 }
 
+/// Plans don't depend on bound values; otherwise each binding makes `SQLite` prepare the statement anew.
+fn steady_plans(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
 fn reader_setup(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(BUSY)?;
+    steady_plans(conn)?;
     conn.set_prepared_statement_cache_capacity(32);
     conn.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")
 }
@@ -208,7 +217,7 @@ fn check_key(conn: &Connection, path: &Path, keyring: &Keyring) -> Result<(), St
     Ok(())
 }
 
-/// Makes the file where it is missing, and keeps it and what SQLite puts beside it to its owner.
+/// Makes the file where it is missing, and keeps it and what `SQLite` puts beside it to its owner.
 fn make_private(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => {

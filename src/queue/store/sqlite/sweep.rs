@@ -60,7 +60,7 @@ impl Work<'_> {
             };
             row.entry.reason = Some(Reason::new(ReasonClass::Expired, text));
         }
-        self.become_(row, next, now, kind)
+        self.advance(row, next, now, kind)
     }
 
     /// Deletes the record of what ended before `before`, and of counters that are over by `now`.

@@ -176,7 +176,9 @@ impl Writer {
             None => step(&self.parts.conn, "BEGIN IMMEDIATE"),
         };
         if let Err(error) = begun {
-            jobs.into_iter().for_each(|job| job.refuse(error.clone()));
+            for job in jobs {
+                job.refuse(error.clone());
+            }
             return;
         }
         let mut group = Group::new(&self.parts.conn, &self.parts.keyring, self.parts.clock.now());
@@ -196,7 +198,9 @@ impl Writer {
             stats.commits += u64::from(fate.is_ok());
             stats.jobs += jobs;
         });
-        made.into_iter().for_each(|one| self.answer(one, &fate));
+        for one in made {
+            self.answer(one, &fate);
+        }
     }
 
     /// Commits. After an error the transaction has not taken place, or the store is poisoned.
