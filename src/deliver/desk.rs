@@ -104,7 +104,8 @@ impl Desk {
     /// Gives a message back that was not tried.
     pub(super) async fn give_back(&self, job: Job, until: Timestamp) -> Done {
         let entry = job.claimed.entry();
-        if let Err(error) = persist(|| self.queue.give_back(&job.claimed, until)).await {
+        let reason = self.registry.trouble();
+        if let Err(error) = persist(|| self.queue.give_back(&job.claimed, until, reason.clone())).await {
             tracing::error!(
                 target: "authrelay::deliver", message = %entry.id, %error, "a message waits for its lease to end"
             );

@@ -8,10 +8,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::breaker::Gate;
-use super::upstream::{Upstream, UpstreamStatus};
+use super::upstream::{BreakerStatus, Upstream, UpstreamStatus};
 use super::{Config, UpstreamConfig};
 use crate::clock::Clock;
 use crate::ident::UpstreamName;
+use crate::outcome::Reason;
 
 /// The upstreams that run, and the configuration they were made from.
 #[derive(Debug)]
@@ -117,6 +118,13 @@ impl Registry {
         let snapshot = Arc::new(Snapshot { config: Arc::clone(config), upstreams });
         *current = Some(Arc::clone(&snapshot));
         snapshot
+    }
+
+    /// What the first upstream that is not asked at the moment failed with.
+    pub(super) fn trouble(&self) -> Option<Reason> {
+        let shut = |status: &UpstreamStatus| status.breaker != BreakerStatus::Closed;
+        let status = self.status().into_iter().find(shut)?;
+        status.last_failure.map(|reason| reason.at(&status.name))
     }
 
     /// How every upstream stands.

@@ -14,7 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::Event;
 use crate::ident::{Class, MessageId, UpstreamName};
 use crate::mail::Recipient;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Reason};
 use crate::policy::{Action, Submission, Verdict};
 use crate::rewrite::{Plan, Planned};
 use crate::secret::{Digest, LookupKey};
@@ -200,7 +200,7 @@ impl Queue {
             match self.active.reserve(class, claimed.weight()) {
                 Some(slot) => jobs.push(Job { claimed, slot }),
                 // A fresh message took the room in the meantime.
-                None => self.give_back(&claimed, self.clock.now()).await?,
+                None => self.give_back(&claimed, self.clock.now(), None).await?,
             }
         }
         Ok(jobs)
@@ -224,9 +224,14 @@ impl Queue {
         Ok(state)
     }
 
-    /// Gives a message back without an attempt having been made.
-    pub async fn give_back(&self, claimed: &Claimed, next_attempt: Timestamp) -> Result<(), StoreError> {
-        let change = Change::GiveBack { id: claimed.entry.id, lease: claimed.lease, next_attempt };
+    /// Gives a message back without an attempt having been made. `reason` says why it waits, where there is a new one.
+    pub async fn give_back(
+        &self,
+        claimed: &Claimed,
+        next_attempt: Timestamp,
+        reason: Option<Reason>,
+    ) -> Result<(), StoreError> {
+        let change = Change::GiveBack { id: claimed.entry.id, lease: claimed.lease, next_attempt, reason };
         self.commit_one(change).await.map(drop)
     }
 

@@ -231,7 +231,12 @@ impl World {
                     model.become_(index, State::Queued, None);
                     Effect::Done
                 };
-                self.leased(pick, |id, lease| Change::GiveBack { id, lease, next_attempt }, give_back).await;
+                self.leased(
+                    pick,
+                    |id, lease| Change::GiveBack { id, lease, next_attempt, reason: None },
+                    give_back,
+                )
+                .await;
             }
             Step::Mark(pick) => {
                 let mark = |model: &mut Model, index: usize| {

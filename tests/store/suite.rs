@@ -129,7 +129,7 @@ async fn a_lost_lease_changes_nothing(backend: &dyn Backend) {
     for (id, lease) in [(id, wrong), (MessageId::generate(), claimed.lease())] {
         ask.push(settle_id(id, lease, done.clone(), START));
         ask.push(Change::Mark { id, lease });
-        ask.push(Change::GiveBack { id, lease, next_attempt: START });
+        ask.push(Change::GiveBack { id, lease, next_attempt: START, reason: None });
     }
     let effects: Vec<Effect> = store.commit(ask).await.unwrap().into_iter().map(|one| one.result).collect();
     let [lost, missing] = [|| Effect::LostLease, || Effect::NotFound];
@@ -155,9 +155,10 @@ async fn a_deferred_message_comes_back(backend: &dyn Backend) {
     let row = again.entry();
     assert_eq!((row.id, row.attempts, row.reason.as_ref().unwrap().code), (id, 1, Some(451)));
     assert_eq!(row.upstream.as_ref().unwrap().as_str(), "provider");
-    let back = Change::GiveBack { id, lease: again.lease(), next_attempt: after(9) };
+    let back = Change::GiveBack { id, lease: again.lease(), next_attempt: after(9), reason: None };
     assert_eq!(commit(&*store, back).await.result, Effect::Done);
     assert_eq!(entry(&*store, id).await.attempts, 1);
+    assert_eq!(entry(&*store, id).await.reason.unwrap().code, Some(451), "what was known is kept");
     assert_eq!(store.next_due(Class::Urgent).await.unwrap(), Some(after(9)));
 }
 
@@ -212,7 +213,7 @@ async fn an_attempt_that_succeeds_still_frees_the_newer_message(backend: &dyn Ba
     assert_eq!(attempt.entry().id, second);
     // Given back without an attempt, a superseded one ends as well.
     let (third, _) = draft("shop", "anna@example.com", after(3)).supersedes("k").store(&*store).await;
-    let back = Change::GiveBack { id: second, lease: attempt.lease(), next_attempt: after(4) };
+    let back = Change::GiveBack { id: second, lease: attempt.lease(), next_attempt: after(4), reason: None };
     assert_eq!(kinds(&commit(&*store, back).await), [Kind::Superseded]);
     assert_eq!(claim_one(&*store, after(4)).await.entry().id, third);
 }

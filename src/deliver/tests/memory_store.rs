@@ -103,13 +103,14 @@ impl MemoryStore {
                 self.tally.send_modify(|tally| tally.settled += 1);
                 Ok(Effect::Done)
             }
-            Change::GiveBack { id, lease, next_attempt } => {
+            Change::GiveBack { id, lease, next_attempt, reason } => {
                 let Some(row) = rows.get_mut(&id) else { return Ok(Effect::NotFound) };
                 if row.lease.take_if(|held| *held == lease).is_none() {
                     return Ok(Effect::LostLease);
                 }
                 row.entry.state = State::Queued;
                 row.entry.next_attempt = next_attempt;
+                row.entry.reason = reason.or(row.entry.reason.take());
                 self.tally.send_modify(|tally| tally.given_back += 1);
                 Ok(Effect::Done)
             }

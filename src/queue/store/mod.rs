@@ -69,6 +69,8 @@ pub enum Change {
         lease: Timestamp,
         /// Not to be claimed before this.
         next_attempt: Timestamp,
+        /// Why it waits; `None` leaves what was known before.
+        reason: Option<Reason>,
     },
     /// An operator's hand.
     Operate {

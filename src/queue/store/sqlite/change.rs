@@ -81,9 +81,11 @@ impl<'a> Work<'a> {
         id: MessageId,
         lease: Timestamp,
         next_attempt: Timestamp,
+        reason: Option<Reason>,
     ) -> Result<Effect, StoreError> {
         match self.leased(id, lease)? {
-            Ok(row) => {
+            Ok(mut row) => {
+                row.entry.reason = reason.or(row.entry.reason);
                 self.requeue(row, next_attempt, next_attempt)?;
                 Ok(Effect::Done)
             }

@@ -104,7 +104,9 @@ impl<'a> Group<'a> {
                 }
                 Prepared::Settle(settle) => work.settle(*settle)?,
                 Prepared::Mark { id, lease } => work.mark(id, lease)?,
-                Prepared::GiveBack { id, lease, next_attempt } => work.give_back(id, lease, next_attempt)?,
+                Prepared::GiveBack { id, lease, next_attempt, reason } => {
+                    work.give_back(id, lease, next_attempt, reason)?
+                }
                 Prepared::Operate { id, operation, at } => work.operate(id, operation, at)?,
                 Prepared::Expire { now, limit } => work.expire(now, limit)?,
                 Prepared::Record(events) => work.record_all(events)?,

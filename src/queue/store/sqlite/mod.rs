@@ -216,7 +216,8 @@ impl Inner {
     /// Best effort: what can't be given back is due again when its lease has passed.
     async fn give_back(self: &Arc<Self>, leased: &[Leased]) {
         let next_attempt = self.clock.now();
-        let change = |row: &Leased| Change::GiveBack { id: row.id, lease: row.lease, next_attempt };
+        let change =
+            |row: &Leased| Change::GiveBack { id: row.id, lease: row.lease, next_attempt, reason: None };
         let _ = self.commit(leased.iter().map(change).collect()).await;
     }
 

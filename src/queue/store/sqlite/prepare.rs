@@ -5,6 +5,7 @@ use super::event::Loose;
 use super::row::{Told, json, not_sealed, sealed};
 use crate::clock::Timestamp;
 use crate::ident::{Class, MessageId};
+use crate::outcome::Reason;
 use crate::queue::keyring::Keyring;
 use crate::queue::store::{Change, Counter, Operation, Put, Settle, StoreError};
 use crate::queue::{Factor, NewEntry, Payload, State};
@@ -16,7 +17,7 @@ pub(super) enum Prepared {
     Put(Box<PreparedPut>),
     Settle(Box<Settle>),
     Mark { id: MessageId, lease: Timestamp },
-    GiveBack { id: MessageId, lease: Timestamp, next_attempt: Timestamp },
+    GiveBack { id: MessageId, lease: Timestamp, next_attempt: Timestamp, reason: Option<Reason> },
     Operate { id: MessageId, operation: Operation, at: Timestamp },
     Expire { now: Timestamp, limit: usize },
     Record(Vec<Loose>),
@@ -92,7 +93,9 @@ fn prepare_one(change: Change, keyring: &Keyring) -> Result<Prepared, StoreError
         Change::Put(put) => Prepared::Put(Box::new(prepare_put(*put, keyring)?)),
         Change::Settle(settle) => Prepared::Settle(settle),
         Change::Mark { id, lease } => Prepared::Mark { id, lease },
-        Change::GiveBack { id, lease, next_attempt } => Prepared::GiveBack { id, lease, next_attempt },
+        Change::GiveBack { id, lease, next_attempt, reason } => {
+            Prepared::GiveBack { id, lease, next_attempt, reason }
+        }
         Change::Operate { id, operation, at } => Prepared::Operate { id, operation, at },
         Change::Expire { now, limit } => Prepared::Expire { now, limit },
         Change::Record(events) => {

@@ -257,7 +257,8 @@ impl Writer {
     /// Nobody waits for this claim any more: its rows are free again.
     fn take_back(&mut self, unclaimed: &[Leased]) {
         let next_attempt = self.parts.clock.now();
-        let give_back = |row: &Leased| Prepared::GiveBack { id: row.id, lease: row.lease, next_attempt };
+        let give_back =
+            |row: &Leased| Prepared::GiveBack { id: row.id, lease: row.lease, next_attempt, reason: None };
         let changes: Vec<Prepared> = unclaimed.iter().map(give_back).collect();
         if !changes.is_empty() {
             let (answer, _) = oneshot::channel();
