@@ -126,7 +126,7 @@ fn abouts(submission: &Submission, verdict: &Verdict) -> Vec<About> {
         client: submission.client.clone(),
         business: verdict.business.clone(),
         category: verdict.category.name.clone(),
-        rule: verdict.rule.clone(),
+        rule: verdict.recorded_rule(),
         recipient: Recipient::Mail(address.clone()),
         application_id: submission.application_id(),
         accepted: submission.accepted,

@@ -16,7 +16,8 @@ pub(super) fn run(place: &Place) -> anyhow::Result<ExitCode> {
     };
     start_logging(&loaded.config);
     for warning in &loaded.warnings {
-        tracing::warn!("{}", warning.to_string().trim_end());
+        let line = warning.place.as_ref().map(|place| place.line);
+        tracing::warn!(target: "authrelay::config", line, help = warning.help.as_deref(), "{}", warning.message);
     }
     let welcome = place.file().is_none().then(|| Welcome::of(&loaded.config));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -107,6 +107,8 @@ impl Daemon {
         let control_path = config.control_socket.clone();
         let current = Current::new(Snapshot::new(config)?);
 
+        warn_of_observed(&current, clock);
+
         let pipeline = Pipeline::new(Arc::clone(&queue), clock);
         let gate = Arc::new(Gate::new(PASSWORD_CHECKS)?);
         let reception = Arc::new(Reception::new(current.clone(), pipeline.clone(), gate, clock));
@@ -162,6 +164,17 @@ async fn wait_for(what: &str, work: impl Future<Output = ()>) {
             "{what} did not end in {} s and are cut off; the queue keeps what they held",
             GRACE.as_secs()
         );
+    }
+}
+
+/// Says loudly whose mail is relayed whatever it is.
+fn warn_of_observed(current: &Current, clock: Clock) {
+    let (snapshot, now) = (current.get(), clock.now());
+    for client in snapshot.pipeline.policy.clients.values() {
+        if let Some(until) = client.observe_until.filter(|until| *until > now) {
+            let until = until.to_rfc3339();
+            tracing::warn!(client = %client.name, until, "observed only: its mail is relayed whatever it is");
+        }
     }
 }
 

@@ -82,6 +82,11 @@ impl Verdict {
         self.overridden_by == Some(OBSERVE)
     }
 
+    /// What goes on record as the rule: what decided, and whether only `observe` let the message pass.
+    pub fn recorded_rule(&self) -> String {
+        if self.is_observed() { format!("{} ({OBSERVE})", self.rule) } else { self.rule.clone() }
+    }
+
     /// Whose name it goes out under.
     pub fn sender_policy(&self) -> SenderPolicy {
         if self.is_observed() { SenderPolicy::NoReply } else { self.category.sender }

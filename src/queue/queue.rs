@@ -135,7 +135,7 @@ impl Queue {
                 client: submission.client.clone(),
                 business: plan.business.clone(),
                 category: verdict.category.name.clone(),
-                rule: verdict.rule.clone(),
+                rule: verdict.recorded_rule(),
                 class: verdict.class(),
                 recipient: recipient.clone(),
                 application_id: application_id.clone(),
