@@ -137,9 +137,14 @@ fn status_of_reason(reason: &Reason) -> String {
         (ReasonClass::Auth | ReasonClass::Tls, _) => "5.7.0".to_owned(),
         (ReasonClass::Connect | ReasonClass::Timeout, _) => "5.4.0".to_owned(),
         (ReasonClass::Local, _) => "5.3.0".to_owned(),
-        (ReasonClass::Reply | ReasonClass::Expired | ReasonClass::Superseded | ReasonClass::Operator, _) => {
-            "5.0.0".to_owned()
-        }
+        (
+            ReasonClass::Reply
+            | ReasonClass::Expired
+            | ReasonClass::Superseded
+            | ReasonClass::Operator
+            | ReasonClass::Sender,
+            _,
+        ) => "5.0.0".to_owned(),
     }
 }
 

@@ -104,6 +104,8 @@ pub enum Outcome {
     HandedOver {
         /// The upstream's own words, such as `2.0.0 Ok: queued as 4Xyz`: how to find the message over there.
         reference: String,
+        /// What an operator should know although it went well: that another sender had to be used.
+        remark: Option<Reason>,
     },
     /// Not now, and it is about this message or this recipient. Try again by the category's clock.
     Deferred(Reason),
@@ -133,6 +135,8 @@ pub enum ReasonClass {
     Capability,
     /// No upstream carries a sender that this category allows.
     NoRoute,
+    /// Another sender was used than the one it should have had.
+    Sender,
     /// Something of our own: disk, configuration, a defect.
     Local,
     /// Its life was over.
@@ -156,6 +160,7 @@ impl ReasonClass {
             Self::Reply => "reply",
             Self::Capability => "capability",
             Self::NoRoute => "no-route",
+            Self::Sender => "sender",
             Self::Local => "local",
             Self::Expired => "expired",
             Self::Superseded => "superseded",

@@ -222,7 +222,7 @@ impl<'a> Walk<'a> {
         let upstream = route.upstream.name();
         let outcome = match handed {
             HandOver::Accepted { reference } => {
-                Outcome::HandedOver { reference: self.with_change_of_sender(route, reference) }
+                Outcome::HandedOver { reference, remark: self.change_of_sender(route) }
             }
             HandOver::Refused(reason) => Outcome::Refused(reason.at(upstream)),
             HandOver::Deferred(reason) => Outcome::Deferred(reason.at(upstream)),
@@ -255,11 +255,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Records that another sender was used than the one it should have had.
-    fn with_change_of_sender(&self, route: &Route, reference: String) -> String {
-        let Some(preferred) = self.routes.preferred.as_ref().filter(|name| **name != route.sender) else {
-            return reference;
-        };
+    /// Whether another sender was used than the one it should have had, and why.
+    fn change_of_sender(&self, route: &Route) -> Option<Reason> {
+        let preferred = self.routes.preferred.as_ref().filter(|name| **name != route.sender)?;
         let carried = self.routes.ways.iter().any(|way| way.sender == *preferred);
         let why = match &self.not_preferred {
             Some(reason) => reason.to_string(),
@@ -274,7 +272,7 @@ impl<'a> Walk<'a> {
             reason = why,
             "handed over from another sender"
         );
-        format!("{reference} (from {}, not {preferred}: {why})", route.sender)
+        Some(Reason::new(ReasonClass::Sender, format!("from {}, not {preferred}: {why}", route.sender)))
     }
 
     /// The end after all routes were asked or left out.

@@ -51,9 +51,10 @@ pub fn settle(
         event: Kind::Deferred,
     };
     match outcome {
-        Outcome::HandedOver { reference } => Settlement {
+        Outcome::HandedOver { reference, remark } => Settlement {
             state: State::HandedOver,
             reference: Some(reference.clone()),
+            reason: remark.clone(),
             event: Kind::HandedOver,
             ..base
         },

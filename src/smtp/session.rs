@@ -34,7 +34,8 @@ pub async fn serve(
     server: Server,
     shutdown: CancellationToken,
 ) {
-    let span = debug_span!("smtp", listener = %peer.listener, peer = ?peer.address);
+    let span =
+        debug_span!("smtp", listener = %peer.listener, peer = peer.address.map(tracing::field::display));
     let connection = Connection::new(Box::new(transport), &server.config().limits, shutdown);
     let tls = if listener.tls == ListenerTls::Off { None } else { server.tls() };
     let setting = Setting { peer, listener, server, tls };
@@ -176,7 +177,7 @@ impl Session {
                 }
                 Line::ClientHello => {
                     let Peer { listener, address } = &self.setting.peer;
-                    warn!(%listener, peer = ?address, "a client speaks TLS at once; this port wants STARTTLS first");
+                    warn!(%listener, peer = address.map(tracing::field::display), "a client speaks TLS at once; this port wants STARTTLS first");
                     return Err(End::NotSmtp);
                 }
             }

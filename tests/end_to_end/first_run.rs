@@ -1,0 +1,86 @@
+//! The first minute of somebody who has no configuration.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::harness::mail::{self, Mail};
+use crate::harness::relay::Unconfigured;
+use crate::harness::{PATIENCE, skipped};
+
+/// The port of the built-in defaults.
+const PORT: u16 = 2525;
+
+#[test]
+fn the_two_examples_that_it_prints_do_what_it_says() {
+    if TcpListener::bind(("127.0.0.1", PORT)).is_err() {
+        skipped("the built-in defaults were not tried: port 2525 is in use on this machine");
+        return;
+    }
+    if Command::new("curl").arg("--version").output().is_err() {
+        skipped("the built-in defaults were not tried: curl is not here");
+        return;
+    }
+    let relay = Unconfigured::start();
+    let welcome = relay.stdout.wait(PATIENCE, |lines| {
+        let complete = lines.iter().any(|line| line.starts_with("For real use"));
+        complete.then(|| lines.clone())
+    });
+    let welcome = welcome.unwrap_or_else(|| panic!("no welcome in {:?}", relay.stderr.get()));
+    let [accepted, refused] = examples(&welcome).try_into().expect("two examples");
+
+    // The first example is three commands: send, look into the maildir, trace.
+    let (send, look) = accepted.split_once("\n  ls ").expect("a look into the maildir");
+    shell(&relay, send);
+    let handed_over = relay
+        .stderr
+        .wait(PATIENCE, |lines| lines.iter().any(|line| line.contains("handed-over")).then_some(()));
+    assert!(handed_over.is_some(), "not handed over: {:?}", relay.stderr.get());
+    let looked = shell(&relay, &format!("ls {look}"));
+    assert!(looked.contains("HANDED-OVER"), "{looked}");
+    let (folder, _) = look.split_once('\n').expect("the trace behind it");
+    let files: Vec<_> = std::fs::read_dir(folder).expect("the maildir").collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let raw = std::fs::read(files[0].as_ref().expect("a file").path()).expect("the message");
+    let mail = Mail { reverse_path: String::new(), recipients: Vec::new(), raw };
+    assert_eq!(mail.headers("From").len(), 1);
+    assert!(mail.header("From").is_some_and(|from| from.contains("no-reply@localhost")), "{mail:?}");
+    assert_eq!(mail.header("To").as_deref(), Some("anna@example.com"));
+
+    let answer = shell(&relay, &refused);
+    let words = ["550 5.7.1", "category marketing", "rule", "id"];
+    assert!(words.iter().all(|word| answer.contains(word)), "{answer}");
+    assert_eq!(std::fs::read_dir(folder).expect("the maildir").count(), 1);
+}
+
+#[test]
+fn the_message_parts_are_taken_apart_as_they_stand() {
+    let raw = mail::message(&["A: 1", "B: 2", " 3", "", "body", ""]);
+    let mail = Mail { reverse_path: String::new(), recipients: Vec::new(), raw };
+    assert_eq!(mail.header("b").as_deref(), Some("2 3"));
+    assert_eq!(mail.body(), b"body\r\n\r\n");
+}
+
+/// The indented blocks of the welcome: what stands between two unindented lines.
+fn examples(welcome: &[String]) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut block: Vec<&str> = Vec::new();
+    for line in welcome {
+        if line.starts_with("  ") {
+            block.push(line);
+        } else if !line.is_empty() && !block.is_empty() {
+            blocks.push(block.join("\n"));
+            block.clear();
+        }
+    }
+    blocks
+}
+
+fn shell(relay: &Unconfigured, script: &str) -> String {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).env_clear().env("HOME", relay.home.path()).current_dir(relay.home.path());
+    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    let output = command.output().expect("a shell");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{script}\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}

@@ -1,0 +1,168 @@
+//! The command line beside a running relay, and beside one that is down.
+
+use crate::harness::config::{LISTENER, NO_REPLY, client, small, upstream};
+use crate::harness::mail::{message, password_reset};
+use crate::harness::relay::{Home, Relay};
+use crate::harness::upstream::{Answer, Upstream, unused_address};
+
+const FROM: &str = "shop@legacy.example";
+const ANNA: &str = "anna.smith@customer.example";
+
+#[test]
+fn a_message_is_found_by_its_recipient_and_shown_masked() {
+    let provider = Upstream::accepting();
+    let relay = Relay::start(&small(provider.address(), "", ""));
+    let id = relay.accept(FROM, &[ANNA], &password_reset(ANNA));
+    relay.wait_event(&id, "handed-over");
+    let masked = relay.cli(&["trace", ANNA]).ok().stdout;
+    assert!(masked.contains(&id) && masked.contains("HANDED-OVER"), "{masked}");
+    assert!(masked.contains("a***@customer.example") && !masked.contains("smith"), "{masked}");
+    assert!(masked.contains("queued as UP1"), "{masked}");
+    let whole = relay.cli(&["trace", &id, "--full"]).ok().stdout;
+    assert!(whole.contains(ANNA), "{whole}");
+    // The domain of an address has no case, and neither has the way an operator types it.
+    relay.cli(&["trace", "anna.smith@CUSTOMER.example"]).ok();
+    let nobody = relay.cli(&["trace", "nobody@customer.example"]);
+    assert!(!nobody.status.success(), "{nobody:?}");
+    let nonsense = relay.cli(&["trace", "not an address"]);
+    assert!(!nonsense.status.success(), "{nonsense:?}");
+}
+
+#[test]
+fn the_queue_is_listed_while_the_relay_runs_and_while_it_is_down() {
+    let home = Home::new();
+    let client = client("app", "category = \"password-reset\"");
+    let table = upstream("provider", unused_address(), "breaker = { longest = \"1s\" }");
+    let mut relay = home.start(&format!("{LISTENER}{client}{NO_REPLY}{table}"));
+    let id = relay.accept(FROM, &[ANNA], &password_reset(ANNA));
+    relay.wait_event(&id, "deferred");
+    let list = relay.cli(&["queue", "list", "--json"]).json();
+    assert_eq!(list["messages"][0]["submission"], *id, "{list}");
+    assert_eq!(list["messages"][0]["to"], "a***@customer.example", "{list}");
+    let table = relay.cli(&["queue", "list"]).ok().stdout;
+    assert!(table.contains(&id) && table.contains("password-reset"), "{table}");
+    let none = relay.cli(&["queue", "list", "--state", "failed", "--json"]).json();
+    assert_eq!(none["messages"].as_array().map(Vec::len), Some(0), "{none}");
+
+    assert!(relay.stop().success());
+    let down = relay.cli(&["queue", "list"]);
+    assert!(!down.status.success() && down.stderr.contains("--offline"), "{down:?}");
+    let list = relay.cli(&["queue", "list", "--offline", "--json", "--full"]).json();
+    assert_eq!(list["messages"][0]["submission"], *id, "{list}");
+    assert_eq!(list["messages"][0]["to"], ANNA, "{list}");
+    let shown = relay.cli(&["queue", "show", &id, "--offline"]).ok().stdout;
+    assert!(shown.contains("QUEUED") && shown.contains("deferred"), "{shown}");
+    relay.restart();
+    assert_eq!(relay.traced(&id)["submission"], *id);
+}
+
+#[test]
+fn a_waiting_message_is_held_released_retried_and_removed() {
+    let address = unused_address();
+    let provider = upstream("provider", address, "breaker = { longest = \"1s\" }");
+    let client = client("app", "category = \"password-reset\"");
+    let slow = "[categories.password-reset]\nretry = [\"10m\"]\n";
+    let relay = Home::new().start(&format!("{LISTENER}{client}{NO_REPLY}{provider}{slow}"));
+    let (to_hold, to_remove) = ("hold@customer.example", "remove@customer.example");
+    let held = relay.accept(FROM, &[to_hold], &password_reset(to_hold));
+    let removed = relay.accept(FROM, &[to_remove], &password_reset(to_remove));
+    // While the upstream is down an attempt may be under way at any moment; a held message is one that is not.
+    relay.wait_event(&held, "deferred");
+    retry_until_ok(&relay, &["queue", "hold", &held]);
+    retry_until_ok(&relay, &["queue", "remove", &removed]);
+    assert_eq!(relay.traced(&held)["state"], "held");
+    assert_eq!(relay.traced(&removed)["state"], "removed");
+    let provider = Upstream::start_at(address, |_| Answer::Accept);
+    let other = relay.accept(FROM, &[ANNA], &password_reset(ANNA));
+    relay.wait_event(&other, "handed-over");
+    assert_eq!(relay.traced(&held)["state"], "held");
+    relay.cli(&["queue", "release", &held]).ok();
+    relay.wait_event(&held, "handed-over");
+    assert_eq!(provider.seen().taken.len(), 2);
+    let unknown = relay.cli(&["queue", "retry", "01890000-0000-7000-8000-000000000000"]);
+    assert!(!unknown.status.success() && unknown.stderr.contains("no message"), "{unknown:?}");
+}
+
+/// A message that is being attempted at this moment refuses an operation, and says so.
+fn retry_until_ok(relay: &Relay, arguments: &[&str]) {
+    let mut attempting = 0;
+    loop {
+        let ran = relay.cli(arguments);
+        if ran.status.success() {
+            return;
+        }
+        attempting += 1;
+        assert!(ran.stderr.contains("attempting") && attempting < 50, "{attempting} times: {ran:?}");
+    }
+}
+
+#[test]
+fn explain_shows_the_decision_and_sends_nothing() {
+    let provider = Upstream::accepting();
+    let home = Home::new();
+    home.write("reset.eml", String::from_utf8_lossy(&password_reset(ANNA)).replace("\r\n", "\n"));
+    home.write(
+        "sale.eml",
+        "From: a@legacy.example\nSubject: Our big autumn sale: 20% off\n\nShop now and save!\n",
+    );
+    let relay = home.start(&small(provider.address(), "", ""));
+    let explained = relay.cli(&["explain", "reset.eml", "--json"]).json();
+    assert_eq!(explained["category"], "password-reset", "{explained}");
+    assert_eq!(explained["action"], "relay");
+    assert!(explained["evidence"].as_array().is_some_and(|evidence| !evidence.is_empty()), "{explained}");
+    let header = |key: &str| explained["plan"][key].to_string();
+    assert!(header("header_before").contains("shop@legacy.example"), "{explained}");
+    assert!(header("header_after").contains("no-reply@acme.example"), "{explained}");
+    assert_eq!(explained["plan"]["life_seconds"], 3600);
+    assert_eq!(explained["plan"]["routes"][0]["upstreams"][0], "provider");
+    let text = relay.cli(&["explain", "reset.eml"]).ok().stdout;
+    assert!(
+        text.contains("password-reset") && text.contains("- From:") && text.contains("+ From:"),
+        "{text}"
+    );
+    let sale = relay.cli(&["explain", "sale.eml", "--client", "app", "--json"]).json();
+    assert_eq!(sale["action"], "refuse", "{sale}");
+    assert!(sale["reply"].as_str().is_some_and(|reply| reply.starts_with("550 5.7.1")), "{sale}");
+    let nobody = relay.cli(&["explain", "sale.eml", "--client", "nobody"]);
+    assert!(!nobody.status.success() && nobody.stderr.contains("app"), "{nobody:?}");
+    assert_eq!(relay.cli(&["queue", "list", "--json"]).json()["messages"].as_array().map(Vec::len), Some(0));
+    assert_eq!(provider.seen().connections, 0);
+}
+
+#[test]
+fn a_test_message_goes_the_whole_way() {
+    let provider = Upstream::accepting();
+    let business = "[senders.shop]\nfrom = \"accounts@acme.example\"\n[businesses.acme]\nurl = \"https://acme.example\"\nsender = \"shop\"\n";
+    let relay = Relay::start(&small(provider.address(), "business = \"acme\"", business));
+    let sent = relay.cli(&["send-test", "--to", ANNA, "--json"]).json();
+    assert_eq!(sent["accepted"], true, "{sent}");
+    let id = sent["id"].as_str().expect("an id").to_owned();
+    relay.wait_event(&id, "handed-over");
+    let mail = &provider.wait_taken(1)[0];
+    assert_eq!(mail.recipients, [ANNA]);
+    assert_eq!(mail.header("To").as_deref().map(|to| to.contains(ANNA)), Some(true), "{mail:?}");
+    relay.cli(&["send-test", "--to", ANNA, "--business", "acme"]).ok();
+    let mail = provider.wait_taken(2).pop().expect("the second");
+    assert!(mail.header("From").is_some_and(|from| from.contains("accounts@acme.example")), "{mail:?}");
+    let refused = relay.cli(&["send-test", "--to", ANNA, "--category", "marketing"]);
+    assert!(!refused.status.success() && refused.stdout.contains("550"), "{refused:?}");
+}
+
+#[test]
+fn what_is_over_the_size_is_refused_and_says_so() {
+    let provider = Upstream::accepting();
+    let limits = "[limits]\nmessage_size = \"16 KiB\"\nheader_size = \"4 KiB\"\n";
+    let relay = Relay::start(&small(provider.address(), "category = \"password-reset\"", limits));
+    let mut dialogue = relay.hello();
+    let declared = dialogue.command("MAIL FROM:<shop@legacy.example> SIZE=20000").expect(552);
+    assert!(declared.text().starts_with("5.3.4"), "{declared}");
+    let line = "x".repeat(70);
+    let lines: Vec<&str> =
+        ["Subject: long", ""].into_iter().chain(std::iter::repeat_n(&*line, 400)).collect();
+    let reply = dialogue.send(FROM, &[ANNA], &message(&lines)).expect(552);
+    assert!(reply.text().starts_with("5.3.4"), "{reply}");
+    // The connection goes on, and so do the application's other messages.
+    let id = dialogue.send(FROM, &[ANNA], &password_reset(ANNA)).expect(250).id();
+    relay.wait_event(&id, "handed-over");
+    assert_eq!(provider.seen().taken.len(), 1);
+}

@@ -1,0 +1,204 @@
+//! Nothing that must stay secret is in the log or, unsealed, on the disk: everything the relay writes is searched for it.
+
+mod harness;
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use harness::config::{LISTENER, NO_REPLY, PASSWORD, USER, client, client_with_password};
+use harness::mail::message;
+use harness::relay::{Home, Relay};
+use harness::upstream::{Answer, Moment, Upstream};
+
+const FROM: &str = "zebrafinch.sender@legacy.example";
+
+/// What stands in the messages and dialogues below, and may stand nowhere else.
+const SECRETS: [(&str, &str); 13] = [
+    ("a code", "739182"),
+    ("a token", "qUoKKa7token"),
+    ("a link", "acme.example/wombat-reset"),
+    ("a subject", "Pangolin"),
+    ("a text", "axolotl"),
+    ("a reverse-path", "zebrafinch.sender"),
+    ("the recipient of a message that is taken", "narwhal.taken"),
+    ("the recipient of a message that fails", "narwhal.failed"),
+    ("the recipient of a message that waits", "narwhal.waits"),
+    ("the recipient of a message that is refused", "narwhal.refused"),
+    ("a recipient that is no address", "narwhal.broken"),
+    ("a wrong password", "capybara-wrong"),
+    ("the provider's password", "okapi-of-provider"),
+];
+
+fn letter(subject: &str) -> Vec<u8> {
+    message(&[
+        "From: Zebrafinch <zebrafinch.sender@legacy.example>",
+        "To: undisclosed",
+        &format!("Subject: {subject} Pangolin"),
+        "",
+        "The axolotl says: reset your password. Your code is 739182.",
+        "https://acme.example/wombat-reset?token=qUoKKa7token",
+    ])
+}
+
+/// A provider that repeats in its answers what it should rather not.
+fn talkative() -> Upstream {
+    Upstream::start(|moment| match moment {
+        Moment::Rcpt(to) if to.starts_with("narwhal.failed") => Answer::Reply(
+            "550 5.1.1 <narwhal.failed@customer.example>: unknown, https://acme.example/wombat-reset 739182",
+        ),
+        Moment::Rcpt(to) if to.starts_with("narwhal.waits") => {
+            Answer::Reply("450 4.2.1 narwhal.waits@customer.example is busy (739182)")
+        }
+        _ => Answer::Accept,
+    })
+}
+
+fn relay_to(provider: &Upstream) -> Relay {
+    let home = Home::new();
+    home.write("provider.password", "okapi-of-provider");
+    let table = harness::config::upstream("provider", provider.address(), "");
+    // Asked first, and never able to take anything: there is no AUTH on offer.
+    let login = "user = \"relay\"\npassword_file = \"provider.password\"";
+    let guarded = harness::config::upstream("guarded", provider.address(), login);
+    let app = client("app", "");
+    let shop = client_with_password("category = \"password-reset\"");
+    let rule = "[[rules]]\nname = \"refused\"\ncategory = \"marketing\"\nsubject = \"^refuse\"\n\
+                [[rules]]\nname = \"kept\"\ncategory = \"invitation-bulk\"\nsubject = \"^keep\"\n\
+                [[rules]]\nname = \"others\"\ncategory = \"password-reset\"\nsubject = \".\"\n";
+    home.start_at_level(&format!("{LISTENER}{app}{shop}{NO_REPLY}{guarded}{table}{rule}"), "trace")
+}
+
+/// Everything that a relay can be told, well and badly.
+fn talk(relay: &Relay) {
+    let to = |who: &str| format!("narwhal.{who}@customer.example");
+    let taken = relay.accept(FROM, &[&to("taken")], &letter("pass"));
+    let kept = relay.accept(FROM, &[&to("taken")], &letter("keep"));
+    let failed = relay.accept(FROM, &[&to("failed")], &letter("pass"));
+    let waits = relay.accept(FROM, &[&to("waits")], &letter("pass"));
+    let mut dialogue = relay.hello();
+    dialogue.send(FROM, &[&to("refused")], &letter("refuse")).expect(550);
+    for line in [
+        "RCPT TO:<narwhal.broken@@customer.example>",
+        "MAIL FROM:<narwhal.broken@customer.example> BODY=narwhal.broken",
+        "narwhal.broken@customer.example 739182",
+        "VRFY narwhal.broken@customer.example",
+        "HELP 739182",
+    ] {
+        dialogue.command(line);
+    }
+    dialogue.auth_plain(USER, "capybara-wrong");
+    let mut dialogue = relay.encrypted();
+    dialogue.auth_plain(USER, "capybara-wrong").expect(535);
+    dialogue.auth_login("capybara-wrong", "capybara-wrong").expect(535);
+    let mut dialogue = relay.encrypted();
+    dialogue.auth_login(USER, PASSWORD).expect(235);
+    let by_login = dialogue.send(FROM, &[&to("taken")], &letter("login")).expect(250).id();
+    // One that breaks off in the middle of a message.
+    let mut dialogue = relay.hello();
+    dialogue.command(&format!("MAIL FROM:<{FROM}>")).expect(250);
+    dialogue.command(&format!("RCPT TO:<{}>", to("taken"))).expect(250);
+    dialogue.command("DATA").expect(354);
+    dialogue.write(&letter("broken off"));
+    drop(dialogue);
+    relay.wait_event(&taken, "handed-over");
+    relay.wait_event(&by_login, "handed-over");
+    relay.wait_event(&kept, "suppressed");
+    relay.wait_event(&failed, "failed");
+    relay.wait_event(&waits, "deferred");
+    for id in [&taken, &failed, &waits] {
+        relay.cli(&["trace", id]).ok();
+    }
+}
+
+#[test]
+fn the_log_and_the_disk_hold_no_secret() {
+    let provider = talkative();
+    let mut relay = relay_to(&provider);
+    talk(&relay);
+    let shown = relay.cli(&["queue", "list"]).ok().stdout;
+    // First with everything in the write-ahead log, then as a stopped relay leaves it.
+    search(&relay, &shown);
+    assert!(relay.stop().success());
+    search(&relay, &shown);
+}
+
+#[track_caller]
+fn search(relay: &Relay, shown: &str) {
+    let log = relay.log();
+    assert!(log.contains("handed-over") && log.contains("\"TRACE\""), "the log is not what it should be");
+    let files = files(&relay.home.file("state"));
+    let queue_is_there =
+        files.iter().any(|file| file.extension().is_some_and(|end| end == "db" || end == "sqlite"));
+    assert!(queue_is_there, "{files:?}");
+    let mut places: Vec<(String, Vec<u8>)> = vec![("the log".to_owned(), log.into_bytes())];
+    places.push(("queue list".to_owned(), shown.as_bytes().to_vec()));
+    for file in files.iter().filter(|file| !file.is_symlink()) {
+        if let Ok(content) = std::fs::read(file) {
+            places.push((file.display().to_string(), content));
+        }
+    }
+    for (what, secret) in SECRETS.into_iter().chain([("a client's password", PASSWORD)]) {
+        for form in forms(secret) {
+            for (place, content) in &places {
+                let at = find(content, form.as_bytes());
+                let around = |at: usize| {
+                    let (from, to) = (at.saturating_sub(300), (at + 100).min(content.len()));
+                    content[from..to].escape_ascii().to_string()
+                };
+                assert!(
+                    at.is_none(),
+                    "{what} ({form}) is in {place}: {}",
+                    at.map(around).unwrap_or_default()
+                );
+            }
+        }
+    }
+}
+
+/// A text as it is, and as it would look in the base64 of something around it.
+fn forms(text: &str) -> Vec<String> {
+    let mut forms = vec![text.to_owned()];
+    for before in 0..3 {
+        let padded = format!("{}{text}", "\0".repeat(before));
+        let encoded = STANDARD.encode(padded);
+        // The first and last characters depend on what stands around it.
+        let middle = encoded.trim_end_matches('=');
+        let skip = if before == 0 { 0 } else { before + 1 };
+        let cut = &middle[skip..middle.len() - 1];
+        if cut.len() >= 8 {
+            forms.push(cut.to_owned());
+        }
+    }
+    forms
+}
+
+/// Where a text stands in some bytes, whatever its case.
+fn find(content: &[u8], text: &[u8]) -> Option<usize> {
+    content.windows(text.len()).position(|window| window.eq_ignore_ascii_case(text))
+}
+
+/// All files under the state directory but the self-signed key and certificate, which hold nothing of anybody.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the state directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else if path.is_file() {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn what_is_searched_for_would_be_found() {
+    assert_eq!(find(b"xxPANGOLIN", b"Pangolin"), Some(2));
+    for around in ["", "a", "ab"] {
+        let encoded = STANDARD.encode(format!("{around}\0capybara-wrong"));
+        let found =
+            forms("capybara-wrong").iter().any(|form| find(encoded.as_bytes(), form.as_bytes()).is_some());
+        assert!(found, "{encoded}");
+    }
+}
