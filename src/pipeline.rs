@@ -93,7 +93,8 @@ pub struct Refused {
 impl Refused {
     fn new(classified: &Classified, code: u16, detail: Detail, text: &str) -> Self {
         let (submission, verdict) = (classified.submission(), classified.verdict());
-        let reply = Reply::new(code, detail, format!("{text} ({}, id {})", verdict.rule, submission.id));
+        let rule = verdict.rule.strip_prefix("rule:").unwrap_or(&verdict.rule);
+        let reply = Reply::new(code, detail, format!("{text} (rule {rule}, id {})", submission.id));
         let reason = Reason { code: Some(code), ..Reason::new(ReasonClass::Policy, text) };
         Self { reply, reason, abouts: abouts(submission, verdict) }
     }

@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints what it measured")]
 
+#[path = "common/skipped.rs"]
+mod skipped;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,7 +67,7 @@ fn wanted(label: &str, allowed: &str) -> Wanted {
 fn corpus() -> Option<PathBuf> {
     let directory = std::env::var_os("AUTHRELAY_CORPUS").map(PathBuf::from);
     if directory.is_none() {
-        println!("SKIPPED: set AUTHRELAY_CORPUS to a directory of labelled messages to measure recognition");
+        skipped::skipped("recognition of labelled messages: AUTHRELAY_CORPUS is not set");
     }
     directory
 }

@@ -38,6 +38,7 @@ fn exit_code(error: &DaemonError) -> ExitCode {
         | DaemonError::Store(_)
         | DaemonError::Listen { .. }
         | DaemonError::ControlSocket { .. }
+        | DaemonError::Broken
         | DaemonError::Random(_) => ExitCode::FAILURE,
     }
 }
@@ -51,9 +52,13 @@ async fn serve(config: Config, welcome: Option<Welcome>) -> Result<(), DaemonErr
     if let Some(welcome) = welcome {
         welcome.print(&daemon);
     }
-    stop.await;
+    let broken = tokio::select! {
+        () = stop => false,
+        () = daemon.broken() => true,
+    };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    daemon.stop().await
+    let stopped = daemon.stop().await;
+    if broken { Err(DaemonError::Broken) } else { stopped }
 }
 
 /// Resolves at SIGTERM or SIGINT.

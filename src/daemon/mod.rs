@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,7 +25,7 @@ use crate::config::{Config, KeySource};
 use crate::deliver::Delivery;
 use crate::ident::ListenerName;
 use crate::pipeline::Pipeline;
-use crate::queue::store::sqlite::SqliteStore;
+use crate::queue::store::sqlite::{SqliteStore, Stats};
 use crate::queue::{Active, Keyring, KeyringError, Queue, StoreError};
 use crate::reception::Reception;
 use crate::secret::RandomError;
@@ -78,6 +79,9 @@ pub enum DaemonError {
         /// Why.
         error: std::io::Error,
     },
+    /// The store can't go on.
+    #[error("the queue's store failed and can't go on; a new start finds everything that was accepted")]
+    Broken,
     /// No randomness.
     #[error("{0}")]
     Random(#[from] RandomError),
@@ -93,13 +97,14 @@ pub struct Daemon {
     stop_control: CancellationToken,
     sessions: TaskTracker,
     tasks: TaskTracker,
+    store_stats: watch::Receiver<Stats>,
 }
 
 impl Daemon {
     /// Starts everything. When this returns, the listeners accept connections.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, DaemonError> {
         make_state_directory(&config.state_directory)?;
-        let queue = open_queue(&config, clock)?;
+        let (queue, store_stats) = open_queue(&config, clock)?;
         let tls = tls::load(&config)?;
         let bounces = config.queue.bounces.clone();
         let listener_configs = config.listeners.clone();
@@ -133,12 +138,31 @@ impl Daemon {
         if let Some(to) = bounces {
             tasks.spawn(report::run(Arc::clone(&queue), pipeline, current, to, clock, stop_control.clone()));
         }
-        Ok(Self { queue, delivery, listeners, stop_listening, stop_delivery, stop_control, sessions, tasks })
+        Ok(Self {
+            queue,
+            delivery,
+            listeners,
+            stop_listening,
+            stop_delivery,
+            stop_control,
+            sessions,
+            tasks,
+            store_stats,
+        })
     }
 
     /// The listeners and the addresses they have.
     pub fn listeners(&self) -> &[(ListenerName, SocketAddr)] {
         &self.listeners
+    }
+
+    /// Resolves when the store can't go on, so that nothing more can be accepted. The service manager is to start anew:
+    /// the next start finds everything that was answered with `250`.
+    pub async fn broken(&self) {
+        let mut stats = self.store_stats.clone();
+        if stats.wait_for(|stats| stats.poisoned).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Stops in order and closes the store.
@@ -184,13 +208,15 @@ fn make_state_directory(path: &Path) -> Result<(), DaemonError> {
     made.map_err(|error| DaemonError::StateDirectory { path: path.to_owned(), error })
 }
 
-fn open_queue(config: &Config, clock: Clock) -> Result<Arc<Queue>, DaemonError> {
+fn open_queue(config: &Config, clock: Clock) -> Result<(Arc<Queue>, watch::Receiver<Stats>), DaemonError> {
     let keyring = Arc::new(match &config.queue.key {
         KeySource::File(path) => Keyring::load(path)?,
         KeySource::MadeAtFirstStart(path) => Keyring::load_or_create(path)?,
     });
     let store = SqliteStore::open(&config.queue.path, Arc::clone(&keyring), clock)?;
-    Ok(Queue::new(Arc::new(store), keyring.lookup_key(), clock, Active::new(config.queue.active)))
+    let stats = store.stats();
+    let active = Active::new(config.queue.active);
+    Ok((Queue::new(Arc::new(store), keyring.lookup_key(), clock, active), stats))
 }
 
 fn start_delivery(queue: &Arc<Queue>, current: &Current, clock: Clock, stop: CancellationToken) -> Delivery {

@@ -5,6 +5,7 @@
 //! process, each with a deadline after which the test fails and says what it was waiting for.
 #![allow(
     dead_code,
+    unused_imports,
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
@@ -19,7 +20,10 @@ pub mod pki;
 pub mod relay;
 pub mod upstream;
 
-use std::io::Write as _;
+#[path = "../common/skipped.rs"]
+mod skipped;
+pub use skipped::skipped;
+
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -74,14 +78,6 @@ pub fn deadline(patience: Duration) -> Instant {
 #[expect(clippy::disallowed_methods, reason = "the relay under test is another process with the real clock")]
 pub fn now() -> Instant {
     Instant::now()
-}
-
-/// Says that something was not tested, and why: on the test's output, and in the file that the test runner shows.
-pub fn skipped(what: &str) {
-    println!("skipped: {what}");
-    let Some(list) = std::env::var_os("AUTHRELAY_SKIPPED") else { return };
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(list);
-    file.and_then(|mut file| writeln!(file, "{what}")).expect("the list of what was skipped can be written");
 }
 
 /// Makes aws-lc-rs the process's TLS provider, as the relay does: more than one may be compiled in.

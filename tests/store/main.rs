@@ -1,9 +1,33 @@
-//! What a store of the queue must do. `suite` and `model` know nothing but the trait, so that every store passes the
+//! What a store of the queue must do. `suite`, `lives` and `model` know nothing but the trait, so that every store passes the
 //! same tests; `sqlite` holds what only a file can be asked.
 #![allow(missing_docs, reason = "nobody outside calls it")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "that is how a test fails"
+)]
 
+/// Runs each test against each store.
+macro_rules! suite {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $name() {
+                    super::$name(&crate::support::Folder::new()).await;
+                }
+            )*
+        }
+    };
+}
+
+mod faults;
+mod lives;
 mod model;
+#[path = "../common/skipped.rs"]
+mod skipped;
 mod sqlite;
 mod suite;
 mod support;

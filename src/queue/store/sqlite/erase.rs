@@ -1,10 +1,11 @@
 //! Erasing payloads, so that nothing of an ended message is left in the file.
 //!
 //! `secure_delete` overwrites what is deleted. It does not reach copies that `SQLite` itself leaves behind when it moves
-//! *live* cells between or within pages while it rebalances a tree (`rebuildPage` does not clear what it leaves). So
-//! the cells of `payload` never move: rows are only appended, a payload is erased by setting its columns to NULL (which
-//! zeroes the cell and its overflow pages and never rebalances), and the empty rows that remain, a few bytes each, are
-//! deleted only far behind the oldest payload still alive.
+//! *live* cells between or within pages while it rebalances a tree (`rebuildPage` does not clear what it leaves; in a
+//! measurement 1 of 33,000 deleted values stayed in the file). So the cells of `payload` never move: rows are only
+//! appended, a payload is erased by setting its columns to NULL (which zeroes the cell and its overflow pages and never
+//! rebalances), and the empty rows that remain, a few bytes each, are deleted only far behind the oldest payload still
+//! alive.
 
 use rusqlite::OptionalExtension as _;
 

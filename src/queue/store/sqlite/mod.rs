@@ -1,8 +1,8 @@
 //! The store in one `SQLite` file: a write-ahead log with `synchronous=FULL`, one writer, group commit.
 //!
-//! Who does what: a caller seals ([`prepare`](self::prepare)), the one writer thread changes rows and commits for
-//! everybody who waits ([`writer`](self::writer)), a few read-only connections read and open what was sealed
-//! ([`read`](self::read)). SQL stands in this folder and nowhere else.
+//! Who does what: a caller seals (`prepare`), the one writer thread changes rows and commits for
+//! everybody who waits (`writer`), a few read-only connections read and open what was sealed
+//! (`read`). SQL stands in this folder and nowhere else.
 //!
 //! # What is left of a message
 //!

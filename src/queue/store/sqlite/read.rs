@@ -97,7 +97,8 @@ pub(super) fn find(conn: &Connection, keyring: &Keyring, query: &Query) -> Resul
         let number = state_number(state);
         conditions.push(match state {
             // Few: their indexes hold nothing else. The number is written out so that SQLite sees that they fit.
-            State::Attempting | State::Held | State::Suppressed => format!("m.state = {number}"),
+            State::Held | State::Suppressed => format!("m.state = {number}"),
+            State::Attempting => format!("m.state = {number} AND m.class IN (0, 1)"),
             // Many: read from the newest on (the plus keeps indexes out).
             State::Queued
             | State::HandedOver
@@ -160,18 +161,9 @@ pub(super) fn depth(conn: &Connection) -> Result<Depth, StoreError> {
             oldest = oldest.into_iter().chain(first).min();
         }
     }
-    let kept = |state: State| {
-        let number = state_number(state);
-        let sql = format!("SELECT count(*), NULL FROM message WHERE state = {number} AND ends IS NOT NULL");
-        count(&sql).map(|(found, _)| found)
-    };
-    Ok(Depth {
-        urgent: lanes[0],
-        normal: lanes[1],
-        held: kept(State::Held)?,
-        suppressed: kept(State::Suppressed)?,
-        oldest: oldest.map(time),
-    })
+    let (held, _) = count("SELECT count(*), NULL FROM message WHERE state = 2")?;
+    let (suppressed, _) = count("SELECT count(*), NULL FROM message WHERE state = 3 AND ends IS NOT NULL")?;
+    Ok(Depth { urgent: lanes[0], normal: lanes[1], held, suppressed, oldest: oldest.map(time) })
 }
 
 /// When the next row's life ends.

@@ -52,12 +52,15 @@ CREATE TABLE message (
     size           INTEGER NOT NULL  -- weight of the payload in memory
 ) STRICT;
 
--- Claims and depth: turns by client, then by time. Holds all a claim asks and all a count needs.
-CREATE INDEX message_due ON message (class, client, next_attempt, expires, accepted)
+-- A query uses a partial index only where it repeats its condition word for word. Each holds all that a count asks.
+-- Claims: turns by client, then by time.
+CREATE INDEX message_due ON message (class, client, next_attempt, expires, accepted, state, waits_for)
     WHERE state = 0 AND waits_for IS NULL;
-CREATE INDEX message_waiting ON message (class, accepted) WHERE waits_for IS NOT NULL AND state = 0;
-CREATE INDEX message_leased ON message (class, lease, accepted) WHERE state = 1;
-CREATE INDEX message_kept ON message (state, ends) WHERE state IN (2, 3);
+CREATE INDEX message_waiting ON message (class, accepted, state, waits_for) WHERE state = 0 AND waits_for IS NOT NULL;
+CREATE INDEX message_leased ON message (class, lease, accepted, state) WHERE state = 1;
+CREATE INDEX message_held ON message (state) WHERE state = 2;
+CREATE INDEX message_suppressed ON message (state) WHERE state = 3;
+CREATE INDEX message_releasable ON message (state, ends) WHERE state = 3 AND ends IS NOT NULL;
 CREATE INDEX message_ends ON message (ends) WHERE ends IS NOT NULL;
 CREATE INDEX message_ended ON message (ended) WHERE ended IS NOT NULL;
 CREATE INDEX message_submission ON message (submission) WHERE submission <> id;

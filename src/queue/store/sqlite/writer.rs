@@ -6,7 +6,8 @@
 //! - A request that fails is undone alone (its savepoint) and does not hurt the others of its group.
 //! - After a commit whose fate is not known, a further commit decides it: in the write-ahead log it overwrites what the
 //!   failed one may have left there, and where that had become visible after all, what was answered with an error is
-//!   taken out. If that can't be done, every later request fails until the program is started again.
+//!   taken out. If that can't be done, every later request fails until the program is started again; a put that failed
+//!   then may be found by that start, and is sent rather than lost.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -300,7 +301,8 @@ impl Writer {
         }
         let Parts { conn, lock, .. } = self.parts;
         let closed = conn.close().map_err(|(_, error)| failed(error));
-        drop(lock);
+        // Said, not left to the close: a process being forked just now has a copy of the file.
+        let _ = lock.unlock();
         if let Some(answer) = self.closing {
             let _ = answer.send(closed);
         }
