@@ -118,6 +118,7 @@ async fn put(store: &SqliteStore, lease: Option<authrelay::clock::Timestamp>) ->
         class: Class::Urgent,
         recipient,
         application_id: Some(format!("<{number}@app.example.com>")),
+        report_to: None,
         accepted: at,
         expires: at.plus(Duration::from_mins(10)),
         next_attempt: at,

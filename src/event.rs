@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::clock::Timestamp;
 use crate::ident::{BusinessName, CategoryName, ClientName, MessageId, UpstreamName};
-use crate::mail::Recipient;
+use crate::mail::{Address, Recipient};
 use crate::outcome::Reason;
 
 /// What happened.
@@ -102,6 +102,8 @@ pub struct About {
     pub recipient: Recipient,
     /// The application's own Message-ID, or the `reference` it gave.
     pub application_id: Option<String>,
+    /// Who gets a report if it fails, where that is its envelope sender.
+    pub report_to: Option<Address>,
     /// When it was accepted.
     pub accepted: Timestamp,
 }

@@ -130,6 +130,7 @@ fn abouts(submission: &Submission, verdict: &Verdict) -> Vec<About> {
         rule: verdict.recorded_rule(),
         recipient: Recipient::Mail(address.clone()),
         application_id: submission.application_id(),
+        report_to: verdict.report_to.clone(),
         accepted: submission.accepted,
     };
     submission.envelope.recipients.iter().map(about).collect()

@@ -67,6 +67,7 @@ fn client(name: &str, bound_to: Option<CategoryName>, businesses: Vec<BusinessNa
         categories: None,
         may_declare: bound_to.is_none(),
         bound_to,
+        reports_to: Vec::new(),
         observe_until: None,
     }
 }

@@ -139,6 +139,7 @@ fn client(text: &mut Text, access: &Access, policy: Option<&Client>) {
         (None, None) => text.line("# categories: all"),
     }
     text.value("may_declare", policy.may_declare);
+    text.list("reports_to", &policy.reports_to);
     if let Some(until) = policy.observe_until {
         text.value("observe_until", until.to_rfc3339());
     }

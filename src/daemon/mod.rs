@@ -135,9 +135,7 @@ impl Daemon {
         let socket = bind_control(&control_path)?;
         tasks.spawn(admin::serve(socket, control_path, control, stop_control.clone()));
         tasks.spawn(sweep(Arc::clone(&queue), current.clone(), clock, stop_control.clone()));
-        if let Some(to) = bounces {
-            tasks.spawn(report::run(Arc::clone(&queue), pipeline, current, to, clock, stop_control.clone()));
-        }
+        tasks.spawn(report::run(Arc::clone(&queue), pipeline, current, bounces, clock, stop_control.clone()));
         Ok(Self {
             queue,
             delivery,

@@ -1,4 +1,5 @@
-//! Failure reports by mail, where the configuration names an address for them.
+//! Failure reports by mail: to the address that the configuration names, or to the envelope sender where its client may
+//! have that.
 //!
 //! A report goes the same way as any other message, as a client of our own that is bound to a category of our own, so
 //! there is nothing about it that other mail does not have. There is never a report about a report. Reports are a
@@ -24,7 +25,7 @@ pub(super) async fn run(
     queue: Arc<Queue>,
     pipeline: Pipeline,
     current: Current,
-    to: Address,
+    postmaster: Option<Address>,
     clock: Clock,
     stop: CancellationToken,
 ) {
@@ -32,7 +33,7 @@ pub(super) async fn run(
     while let Some(next) = stop.run_until_cancelled(events.recv()).await {
         match next {
             Ok(event) => {
-                if let Some(submission) = report(&event, &current, &to, clock) {
+                if let Some(submission) = report(&event, &current, postmaster.as_ref(), clock) {
                     let reply = pipeline.accept(&current.get().pipeline, submission).await;
                     tracing::debug!(?reply, "failure report");
                 }
@@ -43,7 +44,12 @@ pub(super) async fn run(
     }
 }
 
-fn report(event: &Event, current: &Current, to: &Address, clock: Clock) -> Option<Submission> {
+fn report(
+    event: &Event,
+    current: &Current,
+    postmaster: Option<&Address>,
+    clock: Clock,
+) -> Option<Submission> {
     let end = match event.kind {
         Kind::Failed => End::Failed,
         Kind::Expired => End::Expired,
@@ -59,6 +65,7 @@ fn report(event: &Event, current: &Current, to: &Address, clock: Clock) -> Optio
         | Kind::Removed => return None,
     };
     let about = &event.subject;
+    let to = postmaster.or(about.report_to.as_ref())?;
     let Recipient::Mail(recipient) = &about.recipient else { return None };
     if about.client.as_str() == REPORT_CLIENT {
         return None;

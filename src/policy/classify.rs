@@ -8,6 +8,7 @@ use super::verdict::{CLIENT_LIST, OBSERVE};
 use super::{Action, Category, Client, DecidedBy, Evidence, Policy, SenderPolicy, Submission, Verdict};
 use crate::clock::Timestamp;
 use crate::ident::{BusinessName, Class};
+use crate::mail::{Address, ReversePath};
 
 const UNKNOWN: &str = "unknown";
 /// The longest category name that is repeated in a note, in octets.
@@ -46,12 +47,19 @@ pub fn classify(policy: &Policy, submission: Submission) -> Classified {
 fn judge(policy: &Policy, subject: &Subject<'_>) -> Verdict {
     let Some(client) = policy.clients.get(&subject.submission.client) else {
         let note = note("policy.client", UNKNOWN, "the client is not in the configuration");
-        return Decision::nothing(policy, vec![note]).into_verdict(None, None);
+        return Decision::nothing(policy, vec![note]).into_verdict(None, None, None);
     };
     let decision = decide(policy, client, subject);
     let (action, overridden_by) = action(client, &decision.category, subject.submission.accepted);
     let business = business(policy, client, subject);
-    decision.into_verdict(business, overridden_by.map(|by| (action, by)))
+    let report_to = report_to(client, subject.submission);
+    decision.into_verdict(business, report_to, overridden_by.map(|by| (action, by)))
+}
+
+/// The envelope sender, where the client may have failure reports sent there.
+fn report_to(client: &Client, submission: &Submission) -> Option<Address> {
+    let ReversePath::Address(sender) = &submission.envelope.reverse_path else { return None };
+    client.reports_to.iter().any(|domain| domain == sender.domain()).then(|| sender.clone())
 }
 
 /// A category and how it was found.
@@ -70,6 +78,7 @@ impl Decision {
     fn into_verdict(
         self,
         business: Option<BusinessName>,
+        report_to: Option<Address>,
         overridden: Option<(Action, &'static str)>,
     ) -> Verdict {
         Verdict {
@@ -79,6 +88,7 @@ impl Decision {
             decided_by: self.decided_by,
             rule: self.rule,
             business,
+            report_to,
             evidence: self.evidence,
         }
     }

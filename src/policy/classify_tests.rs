@@ -18,6 +18,7 @@ fn client() -> Client {
         categories: None,
         bound_to: None,
         may_declare: false,
+        reports_to: Vec::new(),
         observe_until: None,
     }
 }

@@ -74,6 +74,8 @@ pub struct Client {
     pub bound_to: Option<CategoryName>,
     /// Whether its declared categories are believed.
     pub may_declare: bool,
+    /// The domains whose addresses may get a failure report about mail they are the envelope sender of.
+    pub reports_to: Vec<String>,
     /// Until when it is only observed: what enforcement would refuse is relayed from no-reply, and recorded.
     pub observe_until: Option<Timestamp>,
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Action, Category, SenderPolicy};
 use crate::ident::{BusinessName, Class};
+use crate::mail::Address;
 
 /// How long a message is of use that only `observe` lets through.
 const OBSERVED_LIFE: Duration = Duration::from_hours(1);
@@ -71,6 +72,8 @@ pub struct Verdict {
     pub overridden_by: Option<&'static str>,
     /// On whose behalf it is sent.
     pub business: Option<BusinessName>,
+    /// Who gets a report if it fails: its envelope sender, where the client may have that.
+    pub report_to: Option<Address>,
     /// What was seen, strongest first.
     pub evidence: Vec<Evidence>,
 }

@@ -7,7 +7,7 @@ use super::State;
 use crate::clock::Timestamp;
 use crate::event::About;
 use crate::ident::{BusinessName, CategoryName, Class, ClientName, MessageId, UpstreamName};
-use crate::mail::Recipient;
+use crate::mail::{Address, Recipient};
 use crate::outcome::Reason;
 use crate::rewrite::Plan;
 use crate::secret::{Digest, Secret};
@@ -33,6 +33,8 @@ pub struct Entry {
     pub recipient: Recipient,
     /// The application's own Message-ID or `reference`. Sealed in the store.
     pub application_id: Option<String>,
+    /// Who gets a report if it fails, where that is its envelope sender. Sealed in the store.
+    pub report_to: Option<Address>,
     /// When it was accepted.
     pub accepted: Timestamp,
     /// After this it is not sent.
@@ -65,6 +67,7 @@ impl Entry {
             rule: self.rule.clone(),
             recipient: self.recipient.clone(),
             application_id: self.application_id.clone(),
+            report_to: self.report_to.clone(),
             accepted: self.accepted,
         }
     }

@@ -139,6 +139,7 @@ impl Queue {
                 class: verdict.class(),
                 recipient: recipient.clone(),
                 application_id: application_id.clone(),
+                report_to: verdict.report_to.clone(),
                 accepted: submission.accepted,
                 expires: submission.accepted.plus(verdict.life()),
                 next_attempt: submission.accepted,

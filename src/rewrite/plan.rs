@@ -160,6 +160,7 @@ mod tests {
             decided_by: DecidedBy::Recognition,
             rule: "recognition:signin".to_owned(),
             overridden_by,
+            report_to: None,
             business: Some("acme".into()),
             evidence: Vec::new(),
         }

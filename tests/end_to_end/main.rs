@@ -7,6 +7,7 @@ mod entrance;
 mod failover;
 mod first_run;
 mod operator;
+mod reports;
 mod transport;
 
 #[path = "../harness/mod.rs"]

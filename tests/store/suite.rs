@@ -38,6 +38,7 @@ async fn a_put_is_stored_whole(backend: &dyn Backend) {
     assert!(found.iter().all(|row| row.submission == id && row.state == State::Queued));
     assert_eq!(found[1].recipient.as_str(), "anna@example.com");
     assert_eq!(found[1].application_id.as_deref(), Some("<1@app.example>"));
+    assert_eq!(found[1].report_to.as_ref().unwrap().as_str(), "legacy@app.example");
     // The stored events say what the ones given back said.
     assert_eq!(store.history(History::Id(id)).await.unwrap(), applied.events);
     let second = found[0].id;

@@ -109,6 +109,7 @@ pub fn draft_to(client: &str, to: &[&str], at: Timestamp) -> Draft {
             class: Class::Urgent,
             recipient,
             application_id: Some("<1@app.example>".to_owned()),
+            report_to: Some("legacy@app.example".parse().unwrap()),
             accepted: at,
             expires: at.plus(LIFE),
             next_attempt: at,

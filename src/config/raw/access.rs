@@ -68,6 +68,7 @@ pub(in crate::config) struct RawClient {
     pub(in crate::config) categories: Option<At<Vec<At<String>>>>,
     pub(in crate::config) category: Option<At<String>>,
     pub(in crate::config) may_declare: Option<At<bool>>,
+    pub(in crate::config) reports_to: Option<At<Vec<At<String>>>>,
     pub(in crate::config) observe_until: Option<At<Timestamp>>,
 }
 
@@ -94,6 +95,7 @@ impl RawClient {
             categories: table.names("categories"),
             category: table.text("category"),
             may_declare: table.boolean("may_declare"),
+            reports_to: table.list("reports_to", value::host_name),
             observe_until: table.until("observe_until"),
         };
         table.finish();
@@ -112,6 +114,7 @@ impl RawClient {
             categories: None,
             category: None,
             may_declare: None,
+            reports_to: None,
             observe_until: None,
         }
     }

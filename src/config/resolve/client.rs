@@ -80,6 +80,7 @@ fn client(
         categories: listed,
         bound_to: bound.map(|at| CategoryName::new(&at.value)),
         may_declare: declares.is_some(),
+        reports_to: raw.reports_to.iter().flat_map(|at| &at.value).map(|at| at.value.clone()).collect(),
         observe_until: raw.observe_until.as_ref().map(|at| at.value),
     }
 }

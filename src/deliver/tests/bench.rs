@@ -135,6 +135,7 @@ impl Draft {
             class: self.class,
             recipient: Recipient::Mail(Address::parse(&format!("{}@example.com", self.client)).unwrap()),
             application_id: None,
+            report_to: None,
             accepted: now,
             expires: now.plus(self.life),
             next_attempt: now,

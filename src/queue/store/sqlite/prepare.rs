@@ -43,6 +43,7 @@ pub(super) struct PreparedRow {
     pub(super) new: NewEntry,
     pub(super) recipient: Vec<u8>,
     pub(super) application_id: Option<Vec<u8>>,
+    pub(super) report_to: Option<Vec<u8>>,
     pub(super) outcome: Option<Vec<u8>>,
 }
 
@@ -141,6 +142,8 @@ fn prepare_row(new: NewEntry, keyring: &Keyring) -> Result<PreparedRow, StoreErr
     let recipient = seal(sealed::RECIPIENT, &json(&entry.recipient)?)?;
     let application_id =
         entry.application_id.as_ref().map(|id| seal(sealed::APPLICATION_ID, id.as_bytes())).transpose()?;
+    let report_to = entry.report_to.as_ref().map(|to| seal(sealed::REPORT_TO, to.as_str().as_bytes()));
+    let report_to = report_to.transpose()?;
     let outcome = match (&entry.reason, &entry.reference) {
         (None, None) => None,
         (reason, reference) => {
@@ -148,5 +151,5 @@ fn prepare_row(new: NewEntry, keyring: &Keyring) -> Result<PreparedRow, StoreErr
             Some(seal(sealed::OUTCOME, &json(&told)?)?)
         }
     };
-    Ok(PreparedRow { new, recipient, application_id, outcome })
+    Ok(PreparedRow { new, recipient, application_id, report_to, outcome })
 }

@@ -165,10 +165,10 @@ impl Work<'_> {
 
     fn store_row(&mut self, put: &PreparedPut, row: &PreparedRow, place: &Place) -> Result<(), StoreError> {
         let sql = "INSERT INTO message (id, submission, kind, class, state, client, business, category, rule, \
-                   recipient, recipient_key, application_id, supersede_key, waits_for, dedupe_key, accepted, \
+                   recipient, recipient_key, application_id, report_to, supersede_key, waits_for, dedupe_key, accepted, \
                    expires, next_attempt, attempts, in_doubt, marked, lease, ends, outcome, upstream, payload, size) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-                   ?20, 0, ?21, ?22, ?23, ?24, ?25, ?26)";
+                   ?20, ?21, 0, ?22, ?23, ?24, ?25, ?26, ?27)";
         let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
         let entry = &row.new.entry;
         let (state, ends) = match place.lease {
@@ -189,6 +189,7 @@ impl Work<'_> {
             row.recipient,
             row.new.recipient_key.as_bytes(),
             row.application_id,
+            row.report_to,
             digest(row.new.supersede_key),
             or_null(place.waits_for.map(|id| id.as_bytes().to_vec())),
             digest(place.dedupe),

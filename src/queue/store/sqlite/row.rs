@@ -20,15 +20,16 @@ use crate::queue::{Entry, State};
 /// The columns [`Stored::read`] expects first, in order.
 pub(super) const COLUMNS: &str = "m.number, m.id, m.submission, m.client, m.business, m.category, m.rule, m.class, \
      m.recipient, m.application_id, m.accepted, m.expires, m.next_attempt, m.attempts, m.in_doubt, m.state, \
-     m.outcome, m.upstream, m.lease, m.marked, m.payload, m.superseded_by";
+     m.outcome, m.upstream, m.lease, m.marked, m.payload, m.superseded_by, m.report_to";
 
 /// How many they are.
-pub(super) const COLUMN_COUNT: usize = 22;
+pub(super) const COLUMN_COUNT: usize = 23;
 
 /// The names of the sealed columns, as authenticated with what is in them.
 pub(super) mod sealed {
     pub(in super::super) const RECIPIENT: &str = "message.recipient";
     pub(in super::super) const APPLICATION_ID: &str = "message.application_id";
+    pub(in super::super) const REPORT_TO: &str = "message.report_to";
     pub(in super::super) const OUTCOME: &str = "message.outcome";
     pub(in super::super) const PLAN: &str = "payload.plan";
     pub(in super::super) const BODY: &str = "payload.body";
@@ -77,6 +78,10 @@ impl Stored {
             Some(Ok(bytes)) => Some(String::from_utf8_lossy(&bytes).into_owned()),
             Some(Err(_)) | None => None,
         };
+        let report_to = match open(22, sealed::REPORT_TO)? {
+            Some(Ok(bytes)) => std::str::from_utf8(&bytes).ok().and_then(|text| Address::parse(text).ok()),
+            Some(Err(_)) | None => None,
+        };
         let told: Told = match open(16, sealed::OUTCOME)? {
             Some(Ok(bytes)) => serde_json::from_slice(&bytes).unwrap_or_default(),
             Some(Err(_)) | None => Told::default(),
@@ -92,6 +97,7 @@ impl Stored {
             class: class_from(row.get(7)?),
             recipient: recipient.clone().unwrap_or_else(|| NOBODY.clone()),
             application_id,
+            report_to,
             accepted: time(row.get(10)?),
             expires: time(row.get(11)?),
             next_attempt: time(row.get(12)?),

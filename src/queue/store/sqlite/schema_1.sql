@@ -33,6 +33,7 @@ CREATE TABLE message (
     recipient      BLOB NOT NULL,    -- sealed
     recipient_key  BLOB NOT NULL,
     application_id BLOB,             -- sealed
+    report_to      BLOB,             -- sealed: who gets a report if it fails
     supersede_key  BLOB,
     superseded_by  BLOB,             -- the newer message that waits for this attempt
     waits_for      BLOB,             -- the older message whose attempt has to end first
