@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::Config;
 use super::received::{is_loop, received};
 use super::render::{RenderError, write_header};
-use crate::ident::{BusinessName, CategoryName, MessageId};
+use crate::ident::{BusinessName, CategoryName};
 use crate::mail::ReversePath;
-use crate::outcome::{Detail, Reply};
+use crate::outcome::Detail;
 use crate::policy::{Classified, SenderPolicy, Submission, Verdict};
 
 /// How a message is to be written when it is handed over. Holds nothing that changes between attempts, so every attempt
@@ -89,12 +89,6 @@ impl PlanError {
             }
             Self::Loop => (554, Detail(4, 6)),
         }
-    }
-
-    /// What the client is told about the message called `id`.
-    pub fn reply(&self, id: MessageId) -> Reply {
-        let (code, detail) = self.status();
-        Reply::new(code, detail, format!("{self} ({id})"))
     }
 }
 
@@ -196,17 +190,21 @@ mod tests {
 
     #[test]
     fn refusals_carry_the_codes_they_are_known_by() {
-        let id = MessageId::generate();
-        let reply = |raw: &[u8]| planned(raw).unwrap_err().reply(id).to_wire();
-        let two = String::from_utf8(reply(b"From: a\r\nFrom: b\r\n\r\n")).unwrap();
-        assert_eq!(two, format!("550 5.6.0 there is more than one From field ({id})\r\n"));
-        assert!(reply(b"To: a\r\nodd line\r\n\r\n").starts_with(b"550 5.6.0 line 2 of the header"));
-        assert!(reply(b"To: a\r\n\r\nbare\n").starts_with(b"550 5.6.0 "));
-        assert!(reply("Received: x\r\n".repeat(101).as_bytes()).starts_with(b"554 5.4.6 "));
+        let refused = |raw: &[u8]| {
+            let error = planned(raw).unwrap_err();
+            (error.status(), error.to_string())
+        };
+        let two = refused(b"From: a\r\nFrom: b\r\n\r\n");
+        assert_eq!(two, ((550, Detail(6, 0)), "there is more than one From field".to_owned()));
+        let (code, text) = refused(b"To: a\r\nodd line\r\n\r\n");
+        assert_eq!(code, (550, Detail(6, 0)));
+        assert!(text.starts_with("line 2 of the header"), "{text}");
+        assert_eq!(refused(b"To: a\r\n\r\nbare\n").0, (550, Detail(6, 0)));
+        assert_eq!(refused("Received: x\r\n".repeat(101).as_bytes()).0, (554, Detail(4, 6)));
         let mut config = testing::config();
         config.senders.clear();
         let submission = testing::submission(b"Subject: x\r\n\r\n");
         let error = plan_for(&config, &submission, &verdict(SenderPolicy::NoReply, None)).unwrap_err();
-        assert!(error.reply(id).is_temporary());
+        assert_eq!(error.status(), (451, Detail(3, 0)));
     }
 }

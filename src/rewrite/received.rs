@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::Config;
+use crate::ident::MessageId;
 use crate::mail::{Folder, Message};
 use crate::policy::Submission;
 
@@ -43,22 +44,24 @@ pub(super) fn is_loop(config: &Config, message: &Message) -> bool {
     let mut passes = 0;
     for value in message.values("Received") {
         fields += 1;
-        passes += usize::from(is_by(value, &config.hostname));
+        passes += usize::from(is_ours(value, &config.hostname));
     }
     fields > RECEIVED_MAX || passes > PASSES_MAX
 }
 
-/// Whether a Received field was written by `hostname`: its `by` clause, outside comments, names it.
-fn is_by(value: &[u8], hostname: &str) -> bool {
+/// Whether a Received field is one of ours: outside comments, its `by` clause names `hostname` and its `id` is of our
+/// form. Another mail server on the same machine has the same name, and other ids.
+fn is_ours(value: &[u8], hostname: &str) -> bool {
     let text = without_comments(value);
     let mut words =
         text.split(|byte| byte.is_ascii_whitespace() || *byte == b';').filter(|word| !word.is_empty());
-    while let Some(word) = words.next() {
-        if word.eq_ignore_ascii_case(b"by") {
-            return words.next().is_some_and(|name| name.eq_ignore_ascii_case(hostname.as_bytes()));
-        }
-    }
-    false
+    let mut after = |keyword: &[u8]| {
+        words.by_ref().find(|word| word.eq_ignore_ascii_case(keyword))?;
+        words.next()
+    };
+    let by_us = after(b"by").is_some_and(|name| name.eq_ignore_ascii_case(hostname.as_bytes()));
+    let id = after(b"id").and_then(|id| std::str::from_utf8(id).ok());
+    by_us && id.is_some_and(|id| id.parse::<MessageId>().is_ok())
 }
 
 fn without_comments(value: &[u8]) -> Vec<u8> {
@@ -148,9 +151,14 @@ mod tests {
             "Received: from a.example by b.example with ESMTP id 1; Mon, 23 Nov 2026 13:26:00 +0000\r\n";
         assert!(!looped(other, 100));
         assert!(looped(other, 101));
-        let ours = "Received: from a.example (by x)\r\n\tBY Relay.example\r\n\twith ESMTP; today\r\n";
+        let id = "01a208cd-cb3d-7355-b0d8-95e8a66e0111";
+        let ours = &format!(
+            "Received: from a.example (by x)\r\n\tBY Relay.example\r\n\twith ESMTP id {id}; today\r\n"
+        );
         assert!(!looped(ours, 1));
         assert!(looped(ours, 2));
+        // A mail server on the same machine, in front of us, as with pickup and a content filter.
+        assert!(!looped("Received: by relay.example (Postfix, from userid 33)\r\n\tid 4Xyz12; today\r\n", 5));
         assert!(!looped("Received: from relay.example by b.example with ESMTP\r\n", 5));
         assert!(!looped("Received: from a (by relay.example) by b.example\r\n", 5));
     }
