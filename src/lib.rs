@@ -5,6 +5,7 @@
 
 // The vocabulary: knows nothing of what stands below it.
 pub mod clock;
+pub mod defect;
 pub mod event;
 pub mod ident;
 pub mod mail;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     // The vocabulary.
     ("clock", &[]),
+    ("defect", &[]),
     ("ident", &[]),
     ("secret", &[]),
     ("mail", &[]),
@@ -26,8 +27,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The way in, on one page.
     ("pipeline", &["clock", "event", "guard", "mail", "outcome", "policy", "queue", "rewrite"]),
     // Edges. None imports another.
-    ("smtp", &["ident", "mail", "outcome", "secret"]),
-    ("deliver", &["clock", "ident", "mail", "outcome", "queue", "rewrite", "secret"]),
+    ("smtp", &["defect", "ident", "mail", "outcome", "secret"]),
+    ("deliver", &["clock", "defect", "ident", "mail", "outcome", "queue", "rewrite", "secret"]),
     ("admin", &["clock", "event", "ident", "mail", "queue"]),
     // Wiring.
     (

@@ -15,6 +15,7 @@ use super::reply::HandOver;
 use super::route::{Letter, Renderer, Route, Routes};
 use super::upstream::Ticket;
 use crate::clock::{Clock, Timestamp};
+use crate::defect::Panicked;
 use crate::ident::UpstreamName;
 use crate::mail::{Message, Recipient};
 use crate::outcome::{Outcome, Reason, ReasonClass};
@@ -43,6 +44,18 @@ pub(super) enum Ended {
         /// When it may be taken up again.
         again: Timestamp,
     },
+}
+
+impl Ended {
+    /// An attempt that a defect of ours cut off.
+    pub(super) fn after_defect(entry: &Entry, defect: Panicked) -> Self {
+        Self::Tried {
+            outcome: Outcome::Deferred(Reason::new(ReasonClass::Local, defect.to_string())),
+            // Kept, because after an attempt without an answer it names the only upstream that may be asked.
+            upstream: entry.upstream.clone(),
+            not_before: None,
+        }
+    }
 }
 
 /// What every attempt works with.

@@ -13,6 +13,7 @@ use super::expiry::ExpiryAlarm;
 use super::registry::Registry;
 use super::route::Renderer;
 use crate::clock::{Clock, Timestamp};
+use crate::defect::survive;
 use crate::ident::{Class, UpstreamName};
 use crate::outcome::Outcome;
 use crate::queue::{Job, Queue, State, StoreError};
@@ -63,7 +64,11 @@ impl Desk {
 
     pub(super) async fn attempt(&self, job: Job, start: Start, worker: Worker) -> Done {
         let means = Means { renderer: &*self.renderer, clock: self.clock, hurry: &self.hurry };
-        let ended = attempt(&means, &job.claimed, start).await;
+        // After a defect the message is tried again by its clock, like after any other trouble of ours.
+        let ended = survive(attempt(&means, &job.claimed, start)).await.unwrap_or_else(|defect| {
+            tracing::error!(target: "authrelay::deliver", id = %job.claimed.entry().id, %defect, "an attempt failed");
+            Ended::after_defect(job.claimed.entry(), defect)
+        });
         let done = match ended {
             Ended::NotTried { again } => self.give_back(job, again).await,
             Ended::Tried { outcome, upstream, not_before } => {

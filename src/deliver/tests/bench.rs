@@ -28,6 +28,9 @@ pub(super) struct Bench {
     pub(super) shutdown: CancellationToken,
 }
 
+/// A business whose messages the renderer panics at.
+pub(super) const DEFECT: &str = "defect";
+
 /// The business's own sender where the plan names a business, then no-reply. Writes the message as it is.
 struct TestRenderer;
 
@@ -37,7 +40,8 @@ impl Renderer for TestRenderer {
         own.chain([SenderName::new("no-reply")]).collect()
     }
 
-    fn render(&self, message: &Message, _: &Plan, sender: &SenderName) -> Result<Outgoing, Reason> {
+    fn render(&self, message: &Message, plan: &Plan, sender: &SenderName) -> Result<Outgoing, Reason> {
+        assert!(plan.business.as_ref().is_none_or(|name| name.as_str() != DEFECT), "a defect, for a test");
         let address = Address::parse(&format!("{sender}@sender.example")).unwrap();
         Ok(Outgoing {
             reverse_path: ReversePath::Address(address),

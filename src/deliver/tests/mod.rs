@@ -8,7 +8,7 @@ mod scripted_upstream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bench::{Bench, Draft, upstream};
+use bench::{Bench, DEFECT, Draft, upstream};
 use scripted_upstream::{Act, ScriptedUpstream, Step};
 
 use super::{BreakerStatus, Config};
@@ -32,6 +32,18 @@ async fn a_fresh_message_is_handed_over_and_its_reference_kept() {
     bench.shutdown.cancel();
     delivery.stopped().await;
     server.until(|seen| seen.open == 0).await;
+}
+
+#[tokio::test]
+async fn a_defect_at_one_message_defers_it_and_hurts_no_other() {
+    let server = ScriptedUpstream::start().await;
+    let bench = Bench::new(vec![upstream("one", &server, None)], 1);
+    let _delivery = bench.start();
+    let defect = bench.offer(&Draft { business: Some(DEFECT), ..Draft::default() });
+    bench.store.until(|entries| entries.iter().any(|entry| entry.id == defect && entry.attempts > 1)).await;
+    assert_eq!(bench.store.entry(defect).reason.unwrap().class, ReasonClass::Local);
+    let other = bench.offer(&Draft::default());
+    bench.until_state(other, State::HandedOver).await;
 }
 
 #[tokio::test]
