@@ -1,5 +1,5 @@
-//! Between the SMTP session and the pipeline: finds out which client a session is, collects the envelope, and turns a
-//! finished transaction into a [`Submission`].
+//! Between the SMTP session and the pipeline: finds out which client a session is, and turns a finished
+//! transaction into a [`Submission`].
 //!
 //! No client, no relaying: a peer that is nobody we know gets no further than MAIL.
 
@@ -67,7 +67,7 @@ struct Transaction {
     snapshot: Arc<Snapshot>,
     client: ClientName,
     origin: Origin,
-    envelope: Envelope,
+    reverse_path: ReversePath,
 }
 
 #[async_trait]
@@ -103,20 +103,16 @@ impl Handler for Visitor {
             helo: facts.helo.clone(),
             protocol: protocol(facts),
         };
-        let envelope = Envelope { reverse_path: from.clone(), recipients: Vec::new() };
-        self.transaction = Some(Transaction { snapshot, client, origin, envelope });
+        self.transaction = Some(Transaction { snapshot, client, origin, reverse_path: from.clone() });
         Ok(())
     }
 
-    async fn rcpt(&mut self, to: &Address) -> Result<(), Reply> {
-        let transaction = self.transaction.as_mut().ok_or_else(out_of_step)?;
-        if !transaction.envelope.recipients.contains(to) {
-            transaction.envelope.recipients.push(to.clone());
-        }
-        Ok(())
+    async fn rcpt(&mut self, _to: &Address) -> Result<(), Reply> {
+        // Who may get what depends on what it is, and that is not known before DATA.
+        self.transaction.is_some().then_some(()).ok_or_else(out_of_step)
     }
 
-    async fn data(&mut self, message: Bytes) -> Reply {
+    async fn data(&mut self, recipients: Vec<Address>, message: Bytes) -> Reply {
         let Some(transaction) = self.transaction.take() else {
             return out_of_step();
         };
@@ -125,7 +121,7 @@ impl Handler for Visitor {
             accepted: self.reception.clock.now(),
             client: transaction.client,
             origin: transaction.origin,
-            envelope: transaction.envelope,
+            envelope: Envelope { reverse_path: transaction.reverse_path, recipients },
             message: Message::new(message),
         };
         self.reception.pipeline.accept(&transaction.snapshot.pipeline, submission).await

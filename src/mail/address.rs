@@ -36,10 +36,11 @@ pub struct Address {
 }
 
 impl Address {
-    /// Parses `local-part@domain`.
+    /// Parses `local-part@domain`. The dot that some write behind a domain to say that it is whole is left out.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let at = text.rfind('@').ok_or(AddressError::Shape)?;
         let (local, domain) = (&text[..at], &text[at + 1..]);
+        let domain = domain.strip_suffix('.').filter(|whole| is_domain(whole)).unwrap_or(domain);
         if local.is_empty() || domain.is_empty() {
             return Err(AddressError::Shape);
         }
@@ -350,6 +351,9 @@ mod tests {
             "a..b@example.com",
             ".a@example.com",
             "a@example..com",
+            "a@.",
+            "a@example.com..",
+            "a@[127.0.0.1].",
             "a@-example.com",
             "a<b@example.com",
             "a@[300.1.1.1]",
@@ -358,6 +362,13 @@ mod tests {
             assert!(Address::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(Address::parse(&format!("{}@e.com", "x".repeat(65))), Err(AddressError::LocalPart));
+    }
+
+    #[test]
+    fn a_dot_behind_the_domain_is_left_out() {
+        let address = Address::parse("a@Example.com.").unwrap();
+        assert_eq!((address.as_str(), address.domain()), ("a@example.com", "example.com"));
+        assert_eq!(address, Address::parse("a@example.com").unwrap());
     }
 
     #[test]

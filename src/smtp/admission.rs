@@ -77,7 +77,7 @@ impl Drop for Place {
 }
 
 /// What one customer of a network has: one IPv4 address, or a /64 of IPv6.
-fn whoever_owns(address: IpAddr) -> IpAddr {
+pub(super) fn whoever_owns(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,

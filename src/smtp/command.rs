@@ -17,7 +17,8 @@ use super::sasl::Mechanism;
 /// What a command may make use of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Offer<'a> {
-    /// Our name: `RCPT TO:<postmaster>` needs no domain (RFC 5321 section 4.5.1).
+    /// Our name: `RCPT TO:<postmaster>` needs no domain (RFC 5321 section 4.5.1), and a bare local part as sender, such
+    /// as `root`, is somebody here.
     pub hostname: &'a str,
     /// Whether SMTPUTF8 was offered.
     pub smtputf8: bool,
@@ -111,9 +112,15 @@ fn mail(rest: &[u8], offer: Offer<'_>) -> Result<Mail, Reply> {
     }
     let from = match path.trim_ascii() {
         b"" => ReversePath::Null,
-        path => ReversePath::Address(
-            address(path, smtputf8)?.ok_or_else(|| Reply::new(501, Detail(1, 7), "bad sender address"))?,
-        ),
+        path => {
+            let qualified = if path.contains(&b'@') {
+                path.to_vec()
+            } else {
+                [path, b"@", offer.hostname.as_bytes()].concat()
+            };
+            let bad = || Reply::new(501, Detail(1, 7), "bad sender address");
+            ReversePath::Address(address(&qualified, smtputf8)?.ok_or_else(bad)?)
+        }
     };
     Ok(Mail { from, size, smtputf8 })
 }
@@ -167,6 +174,12 @@ fn address(path: &[u8], utf8: bool) -> Result<Option<Address>, Reply> {
 /// The answer to a non-ASCII address without SMTPUTF8 (RFC 6531 section 3.5).
 pub(super) fn needs_smtputf8() -> Reply {
     Reply::new(553, Detail(6, 7), "a non-ASCII address needs SMTPUTF8")
+}
+
+/// What a line names as sender or recipient, between its angle brackets where it has them. It may be anything.
+pub(super) fn envelope_path(line: &[u8]) -> Option<&[u8]> {
+    let rest = after_keywords(line, "MAIL", "FROM").or_else(|| after_keywords(line, "RCPT", "TO"))?;
+    split_path(rest).map(|(path, _)| path)
 }
 
 /// What stands after `first`, spaces, `second`, a colon and spaces.
@@ -288,6 +301,9 @@ mod tests {
             ("MAIL FROM:<\"a\\\" b\"@c.example> BODY=7BIT", "\"a\\\" b\"@c.example", None),
             ("MAIL FROM:<@hop.example,@hop2.example:a@b.example>", "a@b.example", None),
             ("MAIL FROM:<a@b.example> AUTH=<>", "a@b.example", None),
+            ("MAIL FROM:<a@b.example.>", "a@b.example", None),
+            ("MAIL FROM:<root>", "root@relay.example", None),
+            ("MAIL FROM:www-data SIZE=7", "www-data@relay.example", Some(7)),
         ] {
             assert_eq!(mail_of(line, OFFER), Ok((from.to_owned(), size)), "{line}");
         }
@@ -308,7 +324,10 @@ mod tests {
             ("MAIL FROM:<a b@c.example>", 501),
             ("MAIL FROM:<a@b@c.example>", 501),
             ("MAIL FROM:<@hop.example>", 501),
-            ("MAIL FROM:<postmaster>", 501),
+            ("MAIL FROM:<a b>", 501),
+            ("MAIL FROM:<a..b>", 501),
+            ("MAIL FROM:<a@>", 501),
+            ("MAIL FROM:<a@b.example..>", 501),
             ("MAIL FROM:<a@b.example> SIZE=x", 501),
             ("MAIL FROM:<a@b.example> SIZE=", 501),
             ("MAIL FROM:<a@b.example> BODY=6BIT", 501),
@@ -335,11 +354,13 @@ mod tests {
             ("RCPT TO:<PostMaster>", "postmaster@relay.example"),
             ("RCPT TO:<@hop.example:a@b.example>", "a@b.example"),
             ("RCPT TO:a@b.example", "a@b.example"),
+            ("RCPT TO:<c@d.example.>", "c@d.example"),
         ] {
             assert_eq!(rcpt_of(line, OFFER), Ok(to.to_owned()), "{line}");
         }
         for (line, code) in [
             ("RCPT TO:<>", 501),
+            ("RCPT TO:<root>", 501),
             ("RCPT TO:", 501),
             ("RCPT FROM:<a@b.example>", 501),
             ("RCPT TO:<a@b.example>, <c@d.example>", 501),

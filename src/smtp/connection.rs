@@ -31,6 +31,9 @@ pub(super) const MESSAGE_CHUNK: usize = 8 << 10;
 const OUTPUT_MAX: usize = 8 << 10;
 /// How long a peer that is in the middle of a transaction may go on after we were told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long a transaction may last that keeps every other limit. The largest message by default, at the slowest rate by
+/// default, takes less.
+const LONGEST_TRANSACTION: Duration = Duration::from_hours(6);
 /// How long after the beginning of a message its rate is judged.
 const RATE_GRACE: Duration = Duration::from_secs(10);
 /// How long, and for how many octets, a connection that we end is still read from, so that the peer gets to see why.
@@ -48,6 +51,8 @@ pub(super) enum End {
     Idle,
     /// The session lasted too long.
     SessionOver,
+    /// The transaction lasted too long.
+    TransactionOver,
     /// The message came too slowly.
     TooSlow,
     /// We were told to stop.
@@ -60,11 +65,14 @@ pub(super) enum End {
     TooManyMessages,
     /// The peer speaks another protocol.
     NotSmtp,
+    /// The peer speaks TLS where it was not asked to.
+    TlsTooSoon,
     /// A fault of our own.
     Fault,
 }
 
-/// What the peer is in the middle of, which decides what it means that we are told to stop.
+/// What the peer is in the middle of, which decides what it means that we are told to stop or that the session's time
+/// is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Busy {
     /// Nothing: it may be sent away at any time.
@@ -97,6 +105,7 @@ pub(super) struct Connection {
     output: Vec<u8>,
     idle: Duration,
     session_end: Instant,
+    transaction_end: Instant,
     stop: CancellationToken,
     stop_seen: Option<Instant>,
 }
@@ -104,20 +113,30 @@ pub(super) struct Connection {
 impl Connection {
     /// A connection whose session begins now.
     pub(super) fn new(transport: Box<dyn Transport>, limits: &Limits, stop: CancellationToken) -> Self {
+        let session_end = Instant::now() + limits.session;
         Self {
             transport,
             input: LineBuffer::default(),
             output: Vec::new(),
             idle: limits.idle,
-            session_end: Instant::now() + limits.session,
+            session_end,
+            transaction_end: session_end,
             stop,
             stop_seen: None,
         }
     }
 
-    /// Whether we were told to stop.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stop.is_cancelled()
+    /// Whether another command may be taken from a peer that is in the middle of nothing.
+    pub(super) fn may_go_on(&self) -> Result<(), End> {
+        if self.stop.is_cancelled() {
+            return Err(End::Stopping);
+        }
+        if Instant::now() >= self.session_end { Err(End::SessionOver) } else { Ok(()) }
+    }
+
+    /// A transaction or an AUTH exchange begins, which has an end of its own.
+    pub(super) fn begin_transaction(&mut self) {
+        self.transaction_end = Instant::now() + LONGEST_TRANSACTION;
     }
 
     /// Adds a reply to what will be written.
@@ -181,7 +200,7 @@ impl Connection {
         self.input.clear();
         let clear = std::mem::replace(&mut self.transport, Box::new(tokio::io::empty()));
         let handshake = Box::pin(TlsAcceptor::from(Arc::clone(config)).accept(clear));
-        let until = (Instant::now() + patience).min(self.session_end);
+        let until = Instant::now() + patience;
         let stream = tokio::select! {
             finished = timeout_at(until, handshake) => match finished {
                 Ok(Ok(stream)) => stream,
@@ -225,8 +244,11 @@ impl Connection {
 
     async fn fill(&mut self, chunk: usize, busy: Busy, until: (Instant, End)) -> Result<(), End> {
         self.flush().await?;
-        let (until, end) =
-            if self.session_end < until.0 { (self.session_end, End::SessionOver) } else { until };
+        let over = match busy {
+            Busy::Idle => (self.session_end, End::SessionOver),
+            Busy::InTransaction | Busy::InMessage => (self.transaction_end, End::TransactionOver),
+        };
+        let (until, end) = if over.0 < until.0 { over } else { until };
         loop {
             let (until, end) = match self.stop_deadline(busy) {
                 Some(stop) if stop < until => (stop, End::Stopping),

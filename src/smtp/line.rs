@@ -1,6 +1,8 @@
 //! Octets that came in and were not looked at yet, and the command lines in them.
 //!
-//! A line ends at CR LF and nowhere else. Memory is bounded: of a line that is too long nothing is kept, and a peer that
+//! A line ends at CR LF and nowhere else. A bare LF is told at once, because a client that ends its lines so waits for an
+//! answer; nothing that came with it or behind it is looked at, or what we take for one line would be two to somebody
+//! before us. Memory is bounded: of a line that is too long nothing is kept, and a peer that
 //! goes on and on is cut off. A line that was taken out is overwritten, because it may have been a password.
 
 use zeroize::{Zeroize as _, Zeroizing};
@@ -28,8 +30,10 @@ pub(super) enum Expect {
 pub(super) enum Line {
     /// A line without its CR LF, and without any CR, LF or NUL in it.
     Whole(Zeroizing<Vec<u8>>),
-    /// It held a bare CR, a bare LF or a NUL.
+    /// It held a bare CR or a NUL.
     Broken,
+    /// A bare LF came. Everything that was there is forgotten, and nothing behind it can be trusted.
+    BareLf,
     /// It was longer than its limit; all of it was read.
     TooLong,
     /// It was still not over after [`FLOOD`] octets.
@@ -53,14 +57,20 @@ impl LineBuffer {
             return Some(Line::ClientHello);
         }
         let limit = self.limit(expect);
-        let Some(end) = self.pending().windows(2).position(|pair| pair == b"\r\n") else {
+        let Some(feed) = self.pending().iter().position(|&byte| byte == b'\n') else {
             return self.unfinished(limit);
+        };
+        let Some(end) = feed.checked_sub(1).filter(|&before| self.pending()[before] == b'\r') else {
+            self.octets.zeroize();
+            self.discarded = 0;
+            self.clear();
+            return Some(Line::BareLf);
         };
         let line = if std::mem::take(&mut self.discarded) > 0 || end + 2 > limit {
             Line::TooLong
         } else {
             let line = &self.pending()[..end];
-            let broken = line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+            let broken = line.iter().any(|byte| matches!(byte, b'\r' | 0));
             if broken { Line::Broken } else { Line::Whole(Zeroizing::new(line.to_vec())) }
         };
         let taken = self.at..self.at + end;
@@ -138,7 +148,7 @@ mod tests {
         for part in parts {
             buffer.room(part.len()).extend_from_slice(part);
             while let Some(line) = buffer.next(Expect::Command) {
-                let over = matches!(line, Line::Flood | Line::ClientHello);
+                let over = matches!(line, Line::BareLf | Line::Flood | Line::ClientHello);
                 lines.push(line);
                 if over {
                     return lines;
@@ -154,16 +164,32 @@ mod tests {
 
     #[test]
     fn a_line_ends_at_cr_lf_and_nowhere_else_however_it_is_cut() {
-        let input = b"NOOP\r\nRS\nET\r\nQ\rUIT\r\nEH\0LO\r\n\r\nDATA\r\r\nrest";
+        let input = b"NOOP\r\nQ\rUIT\r\nEH\0LO\r\n\r\nDATA\r\r\nRS\nET\r\nNOOP\r\n";
         let lines = fed(&[input]);
         assert_eq!(
             lines,
-            [whole(b"NOOP"), Line::Broken, Line::Broken, Line::Broken, whole(b""), Line::Broken]
+            [whole(b"NOOP"), Line::Broken, Line::Broken, whole(b""), Line::Broken, Line::BareLf]
         );
         for cut in 0..input.len() {
             assert_eq!(fed(&[&input[..cut], &input[cut..]]), lines, "{cut}");
         }
         assert_eq!(fed(&input.chunks(1).collect::<Vec<_>>()), lines);
+    }
+
+    #[test]
+    fn a_bare_line_feed_is_told_at_once_and_takes_all_there_is_with_it() {
+        let long = [vec![b'x'; 600], b"\n".to_vec()].concat();
+        for input in [&b"\n"[..], b"NOOP\n", b"NOOP\nRSET\r\nRSET\r\n", b"\r\r\n\n", &long] {
+            let mut buffer = LineBuffer::default();
+            buffer.room(input.len()).extend_from_slice(input);
+            let mut line = buffer.next(Expect::Command);
+            if line == Some(Line::Broken) {
+                line = buffer.next(Expect::Command);
+            }
+            assert_eq!(line, Some(Line::BareLf), "{}", input.escape_ascii());
+            assert_eq!(buffer.next(Expect::Command), None);
+            assert!(buffer.pending().is_empty());
+        }
     }
 
     #[test]

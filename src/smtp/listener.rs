@@ -13,8 +13,11 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use crate::outcome::{Detail, Reply};
+
 use super::admission::{Admission, Crowded};
 use super::budget::Budget;
+use super::refusals::{self, Refusals};
 use super::{Config, ListenerConfig, ListenerTls, Peer, Service, TlsSource, serve};
 
 /// What all listeners share: configuration, [`Service`], TLS, and the budgets of connections and of memory. Cheap to
@@ -28,6 +31,7 @@ struct Shared {
     tls: TlsSource,
     budget: Budget,
     admission: Admission,
+    refusals: Refusals,
 }
 
 impl Server {
@@ -35,7 +39,7 @@ impl Server {
     pub fn new(config: Config, service: Arc<dyn Service>, tls: TlsSource) -> Self {
         let budget = Budget::new(config.limits.memory);
         let admission = Admission::new(&config.limits);
-        Self(Arc::new(Shared { config, service, tls, budget, admission }))
+        Self(Arc::new(Shared { config, service, tls, budget, admission, refusals: Refusals::default() }))
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -50,6 +54,10 @@ impl Server {
         &self.0.budget
     }
 
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.0.refusals
+    }
+
     pub(super) fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
         (self.0.tls)()
     }
@@ -62,11 +70,13 @@ pub async fn run(listener: TcpListener, config: ListenerConfig, server: Server, 
     let config = Arc::new(config);
     let mut sessions = JoinSet::new();
     let mut trouble = Trouble::default();
+    let mut window = tokio::time::interval(refusals::WINDOW);
     loop {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             Some(ended) = sessions.join_next() => note(ended),
+            _ = window.tick() => server.refusals().tell_when_over(),
             accepted = listener.accept(), if !trouble.is_pausing() => match accepted {
                 Ok((stream, from)) => {
                     trouble.over();
@@ -81,6 +91,7 @@ pub async fn run(listener: TcpListener, config: ListenerConfig, server: Server, 
     while let Some(ended) = sessions.join_next().await {
         note(ended);
     }
+    server.refusals().tell();
 }
 
 fn admit(
@@ -94,7 +105,7 @@ fn admit(
     let address = from.ip().to_canonical();
     let place = match server.0.admission.admit(address) {
         Ok(place) => place,
-        Err(crowded) => return turn_away(stream, crowded, config, from),
+        Err(crowded) => return turn_away(stream, crowded, config, server.refusals(), from),
     };
     if let Err(error) = stream.set_nodelay(true) {
         // The peer is gone already.
@@ -110,17 +121,28 @@ fn admit(
 }
 
 /// Tells a peer that there is no place for it, without a task and without waiting.
-fn turn_away(stream: TcpStream, crowded: Crowded, config: &ListenerConfig, from: SocketAddr) {
-    let text = match crowded {
-        Crowded::InAll => "421 4.3.2 too many connections, try again later\r\n",
-        Crowded::FromThere => "421 4.7.0 too many connections from your address\r\n",
+fn turn_away(
+    stream: TcpStream,
+    crowded: Crowded,
+    config: &ListenerConfig,
+    refusals: &Refusals,
+    from: SocketAddr,
+) {
+    let reply = match crowded {
+        Crowded::InAll => Reply::new(421, Detail(3, 2), "too many connections, try again later"),
+        Crowded::FromThere => Reply::new(421, Detail(7, 0), "too many connections from your address"),
     };
-    warn!(listener = %config.name, peer = %from.ip(), ?crowded, "too many connections: one was turned away");
+    let peer = from.ip().to_canonical();
+    if refusals.allows(Some(peer)) {
+        let (listener, code, status) = (&config.name, reply.code(), reply.enhanced());
+        let reason = reply.lines().first();
+        warn!(target: refusals::TARGET, %listener, %peer, code, status, closed = true, reason, "refused");
+    }
     if config.tls != ListenerTls::Implicit
         && let Ok(mut stream) = stream.into_std()
     {
         // A fresh socket has room for a line; if not, the peer just sees the end.
-        let _ = stream.write_all(text.as_bytes());
+        let _ = stream.write_all(&reply.to_wire());
     }
 }
 

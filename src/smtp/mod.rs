@@ -4,7 +4,8 @@
 //! Framing is ours and strict (only CR LF . CR LF ends a message); the grammar of a command line is smtp-proto's.
 //!
 //! Read in this order: [`run`] accepts connections, `session` leads the dialogue, `connection` reads lines and writes
-//! replies, `command` says what a line means, `sasl` is the AUTH exchange, `receive` and `data` take in a message.
+//! replies, `command` says what a line means, `sasl` is the AUTH exchange, `receive` and `data` take in a message,
+//! `refusals` tells the operator what was refused.
 
 mod admission;
 mod budget;
@@ -14,6 +15,7 @@ mod data;
 mod line;
 mod listener;
 mod receive;
+mod refusals;
 mod sasl;
 mod session;
 mod tls;
@@ -100,7 +102,7 @@ pub struct Limits {
     pub errors: u32,
     /// The most failed AUTH commands of one session.
     pub auth_failures: u32,
-    /// The most messages over one connection.
+    /// The most messages over one connection, which is closed directly behind the answer to the last one.
     pub messages_per_connection: u32,
     /// The most connections at once.
     pub connections: usize,
@@ -108,7 +110,7 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// How long a peer may be silent, and how long it may take over one command or over reading one reply.
     pub idle: Duration,
-    /// How long a session may last.
+    /// How long a session may last. A transaction that is under way is not cut; it has its own, generous end.
     pub session: Duration,
     /// How long the TLS handshake may take.
     pub handshake: Duration,
@@ -164,7 +166,8 @@ pub struct SessionFacts {
 }
 
 /// What the session asks, one object a connection. A reply that is not positive goes to the client as it stands; after
-/// a 421 or 521 the connection is closed. A panic in here is answered `421 4.3.0` and ends this one session.
+/// a 421 or 521 the connection is closed. The session logs what it refuses and what `mail`, `rcpt` and a 4xx of `data`
+/// refuse; that an AUTH failed, and a 5xx of `data`, are the handler's to tell. A panic in here is answered `421 4.3.0` and ends this one session.
 #[async_trait]
 pub trait Handler: Send {
     /// A user presents a password (AUTH). `Ok` means the session is that user's from now on.
@@ -173,12 +176,14 @@ pub trait Handler: Send {
     /// MAIL was well formed. `Ok` opens a transaction.
     async fn mail(&mut self, facts: &SessionFacts, from: &ReversePath) -> Result<(), Reply>;
 
-    /// RCPT was well formed and within the limits. `Ok` adds the recipient.
+    /// RCPT was well formed, within the limits, and names nobody who is in already. `Ok` adds the recipient to the
+    /// session's list, the only one there is.
     async fn rcpt(&mut self, to: &Address) -> Result<(), Reply>;
 
     /// The whole message came in, with lines that end in CR LF and dot-stuffing removed. The reply is the answer to it.
-    /// Its memory counts against [`Limits::memory`] until this returns. It is not interrupted when the peer goes away.
-    async fn data(&mut self, message: Bytes) -> Reply;
+    /// The recipients are those that `rcpt` let in: at least one, in their order, without repeats. The message's memory counts
+    /// against [`Limits::memory`] until this returns. It is not interrupted when the peer goes away.
+    async fn data(&mut self, recipients: Vec<Address>, message: Bytes) -> Reply;
 
     /// The transaction is over or was dropped. Not called when the connection ends: then the handler itself is dropped.
     fn reset(&mut self);

@@ -3,28 +3,30 @@
 //! The order of RFC 5321 section 4.1.4, the security rules of RFC 3207 and RFC 4954. The session trusts nothing it
 //! reads. After every end of a transaction, good or bad, it is as before MAIL, and AUTH stays.
 //!
-//! The greeting, EHLO and STARTTLS are here, AUTH in `login`, MAIL, RCPT and DATA in `transaction`.
+//! The greeting, EHLO and STARTTLS are here, AUTH in `login`, MAIL, RCPT and DATA in `transaction`, what is
+//! logged of refusals in `record`.
 
 mod login;
+mod record;
 mod transaction;
 
 use std::convert::Infallible;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug, debug_span, error, warn};
+use tracing::{Instrument as _, debug, debug_span, error};
 
+use crate::defect::survive;
 use crate::mail::Address;
 use crate::outcome::{Detail, Reply};
 
 use super::command::{self, Command, Offer};
 use super::connection::{Busy, Connection, Encrypted, End, Transport};
 use super::line::{Expect, Line};
+use super::refusals::{self, Refusal};
 use super::{Handler, Limits, ListenerConfig, ListenerTls, Peer, Server, SessionFacts};
+
+use record::Attempt;
 
 /// Leads one session from greeting to end. Returns when the connection is closed.
 pub async fn serve(
@@ -45,6 +47,7 @@ pub async fn serve(
         let Err(end) = session.dialogue().await;
         debug!(?end, "session over");
         if let Some(farewell) = farewell(end) {
+            session.record_end(end, &farewell);
             session.connection.queue(&farewell);
         }
         if end != End::Disconnected {
@@ -70,6 +73,7 @@ struct Session {
     has_said_hello: bool,
     transaction: Option<Transaction>,
     tally: Tally,
+    attempt: Attempt,
 }
 
 /// A mail transaction between MAIL and the answer to DATA.
@@ -100,15 +104,27 @@ async fn open(mut connection: Connection, setting: Setting) -> Option<(Session, 
         Ok(handler) => {
             let greeting =
                 Reply::plain(220, [format!("{} ESMTP authrelay", setting.server.config().hostname)]);
-            let (transaction, tally) = (None, Tally::default());
-            let has_said_hello = false;
-            Some((
-                Session { setting, connection, handler, facts, has_said_hello, transaction, tally },
-                greeting,
-            ))
+            let session = Session {
+                setting,
+                connection,
+                handler,
+                facts,
+                has_said_hello: false,
+                transaction: None,
+                tally: Tally::default(),
+                attempt: Attempt::default(),
+            };
+            Some((session, greeting))
         }
         Err(reply) => {
-            debug!(code = reply.code(), "the service refused the connection");
+            setting.server.refusals().log(&Refusal {
+                peer: &setting.peer,
+                client: None,
+                command: None,
+                address: None,
+                reply: &reply,
+                session: refusals::Session::Closed,
+            });
             connection.queue(&reply);
             connection.close().await;
             None
@@ -130,6 +146,9 @@ fn farewell(end: End) -> Option<Reply> {
         End::SessionOver => {
             Some(Reply::new(421, Detail(4, 2), "the session lasted too long, closing connection"))
         }
+        End::TransactionOver => {
+            Some(Reply::new(421, Detail(4, 2), "the transaction lasted too long, closing connection"))
+        }
         End::TooSlow => {
             Some(Reply::new(421, Detail(4, 2), "the message came too slowly, closing connection"))
         }
@@ -142,6 +161,11 @@ fn farewell(end: End) -> Option<Reply> {
             Some(Reply::new(421, Detail(7, 0), "too many messages in one connection, closing connection"))
         }
         End::NotSmtp => Some(Reply::new(421, Detail(7, 0), "this is an SMTP server, closing connection")),
+        End::TlsTooSoon => Some(Reply::new(
+            421,
+            Detail(7, 0),
+            "a session on this port does not begin with TLS, closing connection",
+        )),
         End::Fault => Some(Reply::new(421, Detail(3, 0), "internal error, closing connection")),
     }
 }
@@ -150,10 +174,18 @@ impl Session {
     async fn dialogue(&mut self) -> Result<Infallible, End> {
         loop {
             let busy = if self.transaction.is_some() { Busy::InTransaction } else { Busy::Idle };
-            if busy == Busy::Idle && self.connection.is_stopping() {
-                return Err(End::Stopping);
+            if busy == Busy::Idle {
+                self.connection.may_go_on()?;
             }
-            match self.connection.read_line(Expect::Command, busy).await? {
+            self.attempt = Attempt::default();
+            let line = self.connection.read_line(Expect::Command, busy).await?;
+            self.attempt = match &line {
+                Line::Whole(line) => Attempt::of(line),
+                Line::Broken | Line::BareLf | Line::TooLong | Line::Flood | Line::ClientHello => {
+                    Attempt::unreadable()
+                }
+            };
+            match line {
                 Line::Whole(line) if command::is_http(&line) => return Err(End::NotSmtp),
                 Line::Whole(line) => match command::parse(&line, self.offer()) {
                     Ok(command) => self.obey(command).await?,
@@ -163,23 +195,19 @@ impl Session {
                     self.answer(&Reply::new(
                         500,
                         Detail(5, 2),
-                        "a command ends in CR LF, without other CR, LF or NUL",
+                        "a command ends in CR LF, without other CR or NUL",
                     ))?;
                 }
+                Line::BareLf => return self.end_with(&bare_line_feed()),
                 Line::TooLong => self.answer(&Reply::new(500, Detail(5, 2), "line too long"))?,
                 Line::Flood => {
-                    self.connection.queue(&Reply::new(
+                    return self.end_with(&Reply::new(
                         500,
                         Detail(5, 2),
                         "line too long, closing connection",
                     ));
-                    return Err(End::Answered);
                 }
-                Line::ClientHello => {
-                    let Peer { listener, address } = &self.setting.peer;
-                    warn!(%listener, peer = address.map(tracing::field::display), "a client speaks TLS at once; this port wants STARTTLS first");
-                    return Err(End::NotSmtp);
-                }
+                Line::ClientHello => return Err(End::TlsTooSoon),
             }
         }
     }
@@ -267,10 +295,7 @@ impl Session {
         if had_user {
             match self.setting.server.service().connect(&self.setting.peer) {
                 Ok(handler) => self.handler = handler,
-                Err(reply) => {
-                    self.connection.queue(&reply);
-                    return Err(End::Answered);
-                }
+                Err(reply) => return self.end_with(&reply),
             }
         }
         Ok(())
@@ -281,8 +306,16 @@ impl Session {
         self.handler.reset();
     }
 
-    /// Queues a reply of the session's own; errors are counted.
+    /// Queues a reply of the session's own; errors are logged and counted.
     fn answer(&mut self, reply: &Reply) -> Result<(), End> {
+        if !reply.is_positive() {
+            self.record(reply);
+        }
+        self.send(reply)
+    }
+
+    /// Queues a reply; errors are counted.
+    fn send(&mut self, reply: &Reply) -> Result<(), End> {
         self.connection.queue(reply);
         if !reply.is_positive() {
             self.tally.errors += 1;
@@ -293,12 +326,19 @@ impl Session {
         Ok(())
     }
 
+    /// Queues a last reply, behind which nothing more is read.
+    fn end_with<T>(&mut self, reply: &Reply) -> Result<T, End> {
+        self.record_last(reply);
+        self.connection.queue(reply);
+        Err(End::Answered)
+    }
+
     /// Queues a reply of the handler. That a client we know has something refused is no error in the protocol.
     fn pass_on(&mut self, reply: &Reply) -> Result<(), End> {
         if self.handler.is_known_client() {
             self.connection.queue(reply);
         } else {
-            self.answer(reply)?;
+            self.send(reply)?;
         }
         closing(reply)
     }
@@ -328,6 +368,10 @@ impl Session {
     }
 }
 
+fn bare_line_feed() -> Reply {
+    Reply::new(500, Detail(5, 2), "lines end in CR LF; a bare LF was received, closing connection")
+}
+
 fn out_of_order(text: &str) -> Reply {
     Reply::new(503, Detail(5, 1), text)
 }
@@ -339,16 +383,8 @@ fn closing(reply: &Reply) -> Result<(), End> {
 
 /// Lets the handler work. A panic in there ends this session with a temporary error, and nothing else.
 async fn guarded<T>(work: impl Future<Output = T>) -> Result<T, End> {
-    let mut work = pin!(work);
-    poll_fn(|context| {
-        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
-        polled.map_or_else(
-            |_| {
-                error!("a defect: the handler of a session panicked");
-                Poll::Ready(Err(End::Fault))
-            },
-            |poll| poll.map(Ok),
-        )
+    survive(work).await.map_err(|defect| {
+        error!(%defect, "the handler of a session failed");
+        End::Fault
     })
-    .await
 }

@@ -1,11 +1,16 @@
-//! Who may hand in mail, and what is taken.
+//! Who may hand in mail, what is taken, and what is left in the log of what is not.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
 
 use crate::harness::config::{
     LISTENER, NO_REPLY, NO_REPLY_ADDRESS, PASSWORD, USER, client, client_with_password, small, upstream,
 };
 use crate::harness::dialogue::Dialogue;
 use crate::harness::mail::{message, password_reset};
-use crate::harness::relay::Relay;
+use crate::harness::relay::{Home, Relay};
 use crate::harness::upstream::Upstream;
 
 const FROM: &str = "shop@legacy.example";
@@ -169,4 +174,103 @@ fn two_clients_are_told_apart_by_login_and_network() {
     relay.wait_event(&id, "handed-over");
     let traced = relay.traced(&id);
     assert_eq!((traced["client"].as_str(), traced["category"].as_str()), (Some(USER), Some("signin")));
+}
+
+/// The lines of the log about what was refused before there was a message.
+fn refused(relay: &Relay) -> Vec<Value> {
+    let log = relay.log();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines.filter(|line| line["target"] == "authrelay::smtp" && line["message"] == "refused").collect()
+}
+
+#[test]
+fn what_is_refused_before_there_is_a_message_is_in_the_log() {
+    let provider = Upstream::accepting();
+    let relay = Home::new().start_at_level(&small(provider.address(), "", ""), "info");
+    let mut dialogue = relay.hello();
+    dialogue.command("MAIL FROM:<shop@legacy.example> SIZE=99999999").expect(552);
+    dialogue.command(&format!("MAIL FROM:<{FROM}>")).expect(250);
+    dialogue.command("RCPT TO:<anna smith@customer.example>").expect(501);
+    dialogue.command(&format!("RCPT TO:<{ANNA}>")).expect(250);
+    dialogue.command("DATA").expect(354);
+    dialogue.write(&[&b"Subject: 471123\r\n\r\n"[..], &vec![b'x'; 70_000], b"\r\n.\r\n"].concat());
+    dialogue.reply().expect(554);
+    dialogue.command(&format!("MAIL FROM:<{FROM}>")).expect(250);
+    dialogue.command(&format!("RCPT TO:<{ANNA}>")).expect(250);
+    dialogue.command("DATA").expect(354);
+    dialogue.write(b"Subject: 471123\rX");
+    dialogue.reply().expect(521);
+    let mut bare = relay.hello();
+    bare.write(b"MAIL FROM:<shop@legacy.example>\n");
+    bare.reply().expect(500);
+    // A message that policy refuses has an event, and no second line.
+    let newsletter =
+        message(&["From: a@legacy.example", "Subject: Autumn sale", "", "Buy. Unsubscribe here."]);
+    let by_policy = relay.hello().send(FROM, &[ANNA], &newsletter).expect(550).id();
+    relay.wait_event(&by_policy, "refused");
+
+    let mut found = Vec::new();
+    for line in refused(&relay) {
+        assert_eq!(line["listener"], "smtp", "{line}");
+        assert_eq!((&line["peer"], &line["client"]), (&"127.0.0.1".into(), &"known".into()), "{line}");
+        assert!(line["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{line}");
+        let text = |key: &str| line[key].as_str().unwrap_or("-").to_owned();
+        let closed = if line["closed"] == true { " closed" } else { "" };
+        found.push(format!(
+            "{} {} {} {}{closed}",
+            text("command"),
+            line["code"],
+            text("status"),
+            text("address")
+        ));
+    }
+    assert_eq!(
+        found,
+        [
+            "MAIL 552 5.3.4 s***@legacy.example",
+            "RCPT 501 5.1.3 a***@customer.example",
+            "DATA 554 5.6.0 a***@customer.example",
+            "DATA 521 5.5.2 a***@customer.example closed",
+            "unreadable 500 5.5.2 - closed",
+        ]
+    );
+    for secret in ["471123", "anna", "shop@"] {
+        assert!(!relay.log().contains(secret), "{secret} in\n{}", relay.log());
+    }
+}
+
+#[test]
+fn what_the_documentation_says_to_look_for_finds_it_and_a_flood_does_not_fill_the_log() {
+    let provider = Upstream::accepting();
+    let elsewhere = "[clients.elsewhere]\nnetworks = [\"10.0.0.0/8\"]\n";
+    let table = upstream("provider", provider.address(), "");
+    let limits = "[limits]\nconnections_per_address = 2\n";
+    let config = format!("{LISTENER}{elsewhere}{NO_REPLY}{table}{limits}");
+    let mut relay = Home::new().start_at_level(&config, "info");
+    let mut dialogue = relay.hello();
+    dialogue.command(&format!("MAIL FROM:<{FROM}>")).expect(530);
+    let mut second = relay.hello();
+    for _ in 0..3 {
+        let turned_away = Dialogue::connect_silent(relay.address()).reply().expect(421);
+        assert!(turned_away.text().contains("too many connections"), "{turned_away}");
+    }
+    for _ in 0..12 {
+        second.command(&format!("MAIL FROM:<{FROM}>")).expect(530);
+    }
+    relay.stop();
+    let left_out = relay.wait_line("the number of lines left out", |line| line["left_out"].is_number());
+    let lines = refused(&relay);
+    assert_eq!(lines.len(), 10, "{lines:?}");
+    assert_eq!((&lines[0]["client"], &lines[0]["code"]), (&"unknown".into(), &530.into()));
+    assert_eq!((&lines[1]["level"], &lines[1]["code"]), (&"WARN".into(), &421.into()));
+    assert_eq!((&left_out["peer"], &left_out["left_out"]), (&"127.0.0.1".into(), &6.into()));
+
+    let documented = include_str!("../../docs/where-is-my-mail.md");
+    let grep = documented.lines().find_map(|line| Some(line.split_once("journalctl")?.1.split_once('|')?.1));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", grep.expect("a command in the documentation")]);
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
+    shell.stdin.take().expect("its input").write_all(relay.log().as_bytes()).expect("written");
+    let found = String::from_utf8(shell.wait_with_output().expect("grep ends").stdout).expect("UTF-8");
+    assert_eq!(found.lines().count(), 11, "{found}");
 }

@@ -138,13 +138,27 @@ async fn a_recipient_named_twice_is_asked_about_and_stored_once() {
     talk.open_message().await;
     talk.say("x\r\n.", "250 ").await;
     talk.say("MAIL FROM:<>", "250 ").await;
-    for to in ["anna@mail.example", "anna@MAIL.example", "Anna@mail.example"] {
+    for to in ["anna@mail.example", "anna@MAIL.example", "Anna@mail.example", "anna@mail.example."] {
         talk.say(&format!("RCPT TO:<{to}>"), "250 2.1.5").await;
     }
+    talk.say("RCPT TO:<refused@mail.example>", "550 ").await;
     talk.say("DATA", "354 ").await;
     talk.say("x\r\n.", "250 ").await;
     assert_eq!(setup.desk.taken()[1].to, ["anna@mail.example", "Anna@mail.example"]);
-    assert_eq!(setup.desk.recipients.lock().unwrap().len(), 3);
+    assert_eq!(setup.desk.recipients.lock().unwrap().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_user_as_sender_gets_our_domain() {
+    let setup = Setup::new();
+    let mut talk = setup.greeted().await;
+    talk.say("MAIL FROM:<root>", "250 2.1.0").await;
+    talk.say("RCPT TO:<root>", "501 5.1.3").await;
+    talk.say("RCPT TO:<anna@mail.example.>", "250 2.1.5").await;
+    talk.say("DATA", "354 ").await;
+    talk.say("x\r\n.", "250 ").await;
+    let taken = setup.desk.only();
+    assert_eq!((taken.from.as_str(), taken.to), ("root@relay.example", vec!["anna@mail.example".to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -136,16 +136,39 @@ async fn eight_bits_nuls_and_long_lines_pass_unchanged() {
 async fn a_command_line_ends_at_cr_lf_only() {
     let setup = Setup::new();
     let mut talk = setup.greeted().await;
-    talk.send("NOOP\nMAIL FROM:<a@b.example>\nRCPT TO:<c@d.example>\n").await;
-    talk.settle().await;
-    talk.send("\r\n").await;
-    talk.expect("500 5.5.2").await;
-    for line in ["NOOP\rRSET", "NOOP\0", "MAIL FROM:<a@b.example>\r", "MAIL FROM:<a\n@b.example>"] {
+    for line in ["NOOP\rRSET", "NOOP\0", "MAIL FROM:<a@b.example>\r"] {
         talk.say(line, "500 5.5.2").await;
     }
     talk.say("RCPT TO:<c@d.example>", "503 5.5.1").await;
     talk.say(&"x".repeat(100_000), "500 5.5.2").await;
     talk.say("NOOP", "250 ").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bare_line_feed_among_commands_is_told_at_once_and_nothing_with_it_is_done() {
+    for octets in [
+        &b"NOOP\n"[..],
+        b"MAIL FROM:<a@b.example>\nRCPT TO:<c@d.example>\nDATA\n",
+        b"MAIL FROM:<a\n@b.example>\r\nNOOP\r\n",
+        b"NOOP\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\nx\r\n.\r\n",
+        b"AUTH LOGIN\r\nYW5uYQ==\nc2VjcmV0\r\n",
+    ] {
+        for cut in 0..octets.len() {
+            let setup = Setup::new();
+            let mut talk = setup.greeted().await;
+            let begun = tokio::time::Instant::now();
+            talk.send(&octets[..cut]).await;
+            talk.settle().await;
+            let _ = talk.stream.write_all(&octets[cut..]).await;
+            if octets.starts_with(b"AUTH") {
+                talk.expect("334 ").await;
+            }
+            talk.expect("500 5.5.2 lines end in CR LF").await;
+            assert!(begun.elapsed().as_millis() < 10, "{:?}", begun.elapsed());
+            talk.over().await;
+            assert!(setup.desk.recipients.lock().unwrap().is_empty());
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

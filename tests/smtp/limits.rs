@@ -104,7 +104,8 @@ async fn a_connection_carries_so_many_messages() {
         talk.open_message().await;
         talk.say("x\r\n.", "250 ").await;
     }
-    talk.say("MAIL FROM:<>", "421 4.7.0").await;
+    // At once: who asks with NOOP before the next message must not be told that all is well.
+    talk.expect("421 4.7.0 too many messages").await;
     talk.over().await;
 }
 
@@ -213,6 +214,58 @@ async fn no_session_lasts_for_ever() {
         }
         talk.say("NOOP", "250 ").await;
     }
+    talk.expect("421 4.4.2 the session lasted too long").await;
+    talk.over().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_under_way_is_taken_in_though_the_session_is_over() {
+    let mut setup = Setup::new();
+    setup.limits.session = Duration::from_secs(30);
+    let mut talk = setup.greeted().await;
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    talk.say("MAIL FROM:<app@shop.example>", "250 ").await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    talk.say("RCPT TO:<anna@mail.example>", "250 ").await;
+    talk.say("DATA", "354 ").await;
+    for _ in 0..60 {
+        talk.send([b'x'; 70]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // The next message comes in the same piece, and is not begun.
+    talk.send("\r\n.\r\nMAIL FROM:<app@shop.example>\r\n").await;
+    talk.expect("250 ").await;
+    talk.expect("421 4.4.2 the session lasted too long").await;
+    talk.over().await;
+    assert_eq!(setup.desk.only().text.len(), 60 * 70 + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_transaction_lasts_for_ever() {
+    let mut setup = Setup::new();
+    setup.limits.session = Duration::from_secs(30);
+    let mut talk = setup.greeted().await;
+    let begun = Instant::now();
+    talk.say("MAIL FROM:<>", "250 ").await;
+    while begun.elapsed() < Duration::from_hours(6) {
+        talk.say("NOOP", "250 ").await;
+        tokio::time::sleep(Duration::from_mins(4)).await;
+    }
+    talk.expect("421 4.4.2 the transaction lasted too long").await;
+    talk.over().await;
+    assert_eq!(begun.elapsed().as_secs(), 6 * 3600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_does_not_go_on_for_ever_from_one_transaction_to_the_next() {
+    let mut setup = Setup::new();
+    setup.limits.session = Duration::from_secs(30);
+    let mut talk = setup.greeted().await;
+    talk.say("MAIL FROM:<>", "250 ").await;
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    talk.say("NOOP", "250 ").await;
+    talk.send("RSET\r\nMAIL FROM:<>\r\n").await;
+    talk.expect("250 2.0.0").await;
     talk.expect("421 4.4.2 the session lasted too long").await;
     talk.over().await;
 }

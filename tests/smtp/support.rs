@@ -93,13 +93,13 @@ impl Handler for Clerk {
             "bye" => Err(Reply::new(421, Detail(3, 0), "bye")),
             "panic" => panic!("a defect in the handler"),
             _ => {
-                self.envelope.as_mut().expect("MAIL comes before RCPT").to.push(to.as_str().to_owned());
+                assert!(self.envelope.is_some(), "MAIL comes before RCPT");
                 Ok(())
             }
         }
     }
 
-    async fn data(&mut self, text: Bytes) -> Reply {
+    async fn data(&mut self, to: Vec<Address>, text: Bytes) -> Reply {
         let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
         if has(b"unwanted") {
             return Reply::new(550, Detail(7, 1), "unwanted");
@@ -109,8 +109,9 @@ impl Handler for Clerk {
             self.desk.go.notified().await;
         }
         let envelope = self.envelope.take().expect("MAIL comes before DATA");
-        assert!(!envelope.to.is_empty());
-        self.desk.taken.lock().unwrap().push(Taken { text, ..envelope });
+        assert!(!to.is_empty());
+        let to = to.iter().map(|to| to.as_str().to_owned()).collect();
+        self.desk.taken.lock().unwrap().push(Taken { to, text, ..envelope });
         Reply::new(250, Detail(0, 0), "taken")
     }
 

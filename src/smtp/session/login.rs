@@ -10,7 +10,7 @@ use crate::smtp::connection::{Busy, End};
 use crate::smtp::line::{Expect, Line};
 use crate::smtp::sasl::{self, Credentials, Mechanism, Step};
 
-use super::{Session, closing, guarded, out_of_order};
+use super::{Session, bare_line_feed, closing, guarded, out_of_order};
 
 impl Session {
     pub(super) async fn auth(&mut self, mechanism: Mechanism, initial: Option<Secret>) -> Result<(), End> {
@@ -28,7 +28,10 @@ impl Session {
         }
         let Credentials { user, password } = match self.exchange(mechanism, initial).await? {
             Ok(credentials) => credentials,
-            Err(reply) => return self.auth_failed(&reply),
+            Err(reply) => {
+                self.record(&reply);
+                return self.auth_failed(&reply);
+            }
         };
         match guarded(self.handler.auth(&user, password)).await? {
             Ok(()) => {
@@ -46,6 +49,7 @@ impl Session {
         mechanism: Mechanism,
         initial: Option<Secret>,
     ) -> Result<Result<Credentials, Reply>, End> {
+        self.connection.begin_transaction();
         let mut step = sasl::begin(mechanism, initial.as_ref().map(Secret::reveal));
         loop {
             let (challenge, exchange) = match step {
@@ -58,6 +62,7 @@ impl Session {
                 Line::Whole(line) => exchange.answer(&line),
                 Line::Broken => Step::Failed(Reply::new(501, Detail(5, 2), "this is not base64")),
                 Line::TooLong => Step::Failed(Reply::new(500, Detail(5, 6), "line too long")),
+                Line::BareLf => return self.end_with(&bare_line_feed()),
                 Line::Flood | Line::ClientHello => return Err(End::NotSmtp),
             };
         }
@@ -66,7 +71,7 @@ impl Session {
     fn auth_failed(&mut self, reply: &Reply) -> Result<(), End> {
         debug!(code = reply.code(), "not logged in");
         self.tally.auth_failures += 1;
-        self.answer(reply)?;
+        self.send(reply)?;
         closing(reply)?;
         if self.tally.auth_failures >= self.limits().auth_failures {
             return Err(End::TooManyAuthFailures);

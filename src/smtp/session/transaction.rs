@@ -23,9 +23,6 @@ impl Session {
         if mail.size.is_some_and(|size| size > limit) {
             return self.answer(&too_big(limit));
         }
-        if self.tally.messages >= self.limits().messages_per_connection {
-            return Err(End::TooManyMessages);
-        }
         let from = match &mail.from {
             ReversePath::Null => "<>".to_owned(),
             ReversePath::Address(address) => address.masked(),
@@ -33,11 +30,12 @@ impl Session {
         match guarded(self.handler.mail(&self.facts, &mail.from)).await? {
             Ok(()) => {
                 debug!(from, "MAIL");
+                self.connection.begin_transaction();
                 self.transaction = Some(Transaction { smtputf8: mail.smtputf8, recipients: Vec::new() });
                 self.answer(&Reply::new(250, Detail(1, 0), "sender ok"))
             }
             Err(reply) => {
-                debug!(from, code = reply.code(), "MAIL refused");
+                self.record(&reply);
                 self.pass_on(&reply)
             }
         }
@@ -57,7 +55,9 @@ impl Session {
         }
         if transaction.recipients.len() >= limit {
             // No error of the client's: RFC 5321 section 4.5.3.1.10 has it send the message to those it has.
-            self.connection.queue(&Reply::new(452, Detail(5, 3), "too many recipients"));
+            let reply = Reply::new(452, Detail(5, 3), "too many recipients");
+            self.record(&reply);
+            self.connection.queue(&reply);
             return Ok(());
         }
         match guarded(self.handler.rcpt(&to)).await? {
@@ -67,7 +67,7 @@ impl Session {
                 self.answer(&welcome)
             }
             Err(reply) => {
-                debug!(to = to.masked(), code = reply.code(), "RCPT refused");
+                self.record(&reply);
                 self.pass_on(&reply)
             }
         }
@@ -79,7 +79,7 @@ impl Session {
             Some(transaction) if transaction.recipients.is_empty() => {
                 return self.answer(&Reply::new(554, Detail(5, 1), "no valid recipients"));
             }
-            Some(_) => {}
+            Some(transaction) => self.attempt.to(transaction.recipients.first()),
         }
         let bare_lf = self.setting.listener.bare_lf.unwrap_or_else(|| {
             if self.handler.is_known_client() { BareLf::Normalize } else { BareLf::Refuse }
@@ -94,26 +94,30 @@ impl Session {
         match receive(&mut self.connection, room, bare_lf).await? {
             Received::Message(message, share) => {
                 let octets = message.len();
-                let reply = guarded(self.handler.data(message)).await?;
+                let recipients = self.transaction.take().map(|all| all.recipients).unwrap_or_default();
+                let reply = guarded(self.handler.data(recipients, message)).await?;
                 drop(share);
                 debug!(octets, code = reply.code(), "DATA");
+                if reply.is_temporary() {
+                    self.record(&reply);
+                }
                 self.tally.messages += 1;
                 if reply.is_positive() {
                     self.tally.errors = 0;
                 }
                 self.reset();
-                self.pass_on(&reply)
+                self.pass_on(&reply)?;
+                // Not at the next MAIL: a client that asks with NOOP whether the connection is good would lose that one.
+                if self.tally.messages >= self.limits().messages_per_connection {
+                    return Err(End::TooManyMessages);
+                }
+                Ok(())
             }
             Received::Refused(reply) => {
-                debug!(code = reply.code(), "DATA refused");
                 self.reset();
                 self.answer(&reply)
             }
-            Received::Cut(reply) => {
-                debug!(code = reply.code(), "DATA cut off");
-                self.connection.queue(&reply);
-                Err(End::Answered)
-            }
+            Received::Cut(reply) => self.end_with(&reply),
         }
     }
 }
