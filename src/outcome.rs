@@ -87,6 +87,15 @@ impl Reply {
     }
 }
 
+/// The reply as on the wire, one line a line, without the last line end.
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wire = self.to_wire();
+        let text = String::from_utf8_lossy(&wire);
+        f.write_str(&text.strip_suffix("\r\n").unwrap_or(&text).replace("\r\n", "\n"))
+    }
+}
+
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(String::from_utf8_lossy(&self.to_wire()).trim_end())
@@ -278,6 +287,8 @@ mod tests {
         assert_eq!(reply.to_wire(), b"550 5.7.1 category marketing is not relayed\r\n");
         let ehlo = Reply::plain(250, ["relay.example", "SIZE 10", "PIPELINING"]);
         assert_eq!(ehlo.to_wire(), b"250-relay.example\r\n250-SIZE 10\r\n250 PIPELINING\r\n");
+        assert_eq!(ehlo.to_string(), "250-relay.example\n250-SIZE 10\n250 PIPELINING");
+        assert_eq!(reply.to_string(), "550 5.7.1 category marketing is not relayed");
     }
 
     #[test]

@@ -16,6 +16,9 @@ use authrelay::secret::Secret;
 use authrelay::smtp::{Limits, ListenerTls};
 use proptest::prelude::*;
 
+/// A keyring as it stands in its file.
+const QUEUE_KEY: &str = "lookup AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nseal 1 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n";
+
 /// A folder with the files that the tests name, and an environment that is the same on every machine.
 struct Machine {
     folder: tempfile::TempDir,
@@ -53,9 +56,12 @@ impl Machine {
             ("provider.password", "hunter2\n"),
             ("open.password", "hunter2\n"),
             ("empty.password", "\n"),
-            ("queue.key", "key"),
-            ("state/queue.key", "key"),
+            ("queue.key", QUEUE_KEY),
+            ("state/queue.key", QUEUE_KEY),
+            ("state/queue.db", ""),
+            ("short.key", "lookup c2hvcnQ=\n"),
             ("credentials/provider", "hunter2"),
+            ("credentials/queue", QUEUE_KEY),
         ] {
             self.write(name, text, if name == "open.password" { 0o644 } else { 0o600 });
         }
@@ -259,7 +265,11 @@ fn the_production_example_is_valid_and_short() {
     assert_eq!(config.clients.clients[0].user.as_deref(), Some("wiki"));
     let UpstreamKind::Smtp(smtp) = &config.deliver.upstreams[0].kind else { panic!("an SMTP upstream") };
     assert_eq!((smtp.host.as_str(), smtp.port), ("smtp.provider.example", 587));
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let told: Vec<&str> = warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert!(
+        matches!(told.as_slice(), [tls, key] if tls.contains("self-signed") && key.contains("stolen disk")),
+        "{told:?}"
+    );
 }
 
 #[test]

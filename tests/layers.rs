@@ -29,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Edges. None imports another.
     ("smtp", &["defect", "ident", "mail", "outcome", "secret"]),
     ("deliver", &["clock", "defect", "ident", "mail", "outcome", "queue", "rewrite", "secret"]),
-    ("admin", &["clock", "event", "ident", "mail", "queue"]),
+    ("admin", &["clock", "event", "ident", "mail", "outcome", "queue"]),
     // Wiring.
     (
         "config",

@@ -47,8 +47,9 @@ pub trait Daemon: Send + Sync + 'static {
     /// When the process began.
     fn started(&self) -> Timestamp;
 
-    /// Sends a test message through the whole pipeline; gives the reply a client would have got.
-    async fn send_test(&self, test: SendTest) -> Sent;
+    /// Sends a test message through the whole pipeline; gives the reply a client would have got. `Err` where it names
+    /// something that is not configured.
+    async fn send_test(&self, test: SendTest) -> Result<Sent, Problem>;
 }
 
 /// What the router works on.
@@ -262,9 +263,13 @@ async fn operate(
         return Err(Problem::not_found("there is no message with this id"));
     }
     let mut acted = Acted { done: 0, not_allowed: Vec::new() };
+    let mut refused = Vec::new();
     for row in rows {
         match control.queue.operate(row.id, operation).await? {
-            Effect::NotAllowed(state) => acted.not_allowed.push(state.as_str().to_owned()),
+            Effect::NotAllowed(state) => {
+                acted.not_allowed.push(state.as_str().to_owned());
+                refused.push(state);
+            }
             Effect::NotFound | Effect::LostLease => acted.not_allowed.push("gone".to_owned()),
             Effect::Done
             | Effect::Rows(_)
@@ -276,12 +281,69 @@ async fn operate(
         }
     }
     if acted.done == 0 {
-        let states = acted.not_allowed.join(", ");
-        return Err(Problem::conflict(&format!("a message that is {states} does not allow this")));
+        return Err(Problem::conflict(&refusals(operation, &refused)));
     }
     Ok(Json(acted))
 }
 
+/// Why an operation was done to none of the messages, and what can be done instead.
+fn refusals(operation: Operation, states: &[QueueState]) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for state in states {
+        let line = format!("a message that is {} {}", state.as_str(), instead(operation, *state));
+        if !told.contains(&line) {
+            told.push(line);
+        }
+    }
+    if told.is_empty() { "the message is gone".to_owned() } else { told.join("; ") }
+}
+
+fn instead(operation: Operation, state: QueueState) -> String {
+    let done = match operation {
+        Operation::Retry => "retried",
+        Operation::Hold => "held",
+        Operation::Release => "released",
+        Operation::Remove => "removed",
+    };
+    let works = match (state, operation) {
+        (QueueState::Queued, _) => "it waits for its next attempt: `retry`, `hold` or `remove` it",
+        (QueueState::Attempting, _) => "an attempt is under way: try again when it has ended",
+        (QueueState::Held | QueueState::Suppressed, Operation::Release) => {
+            "its life is over or nothing is left of it to send: `remove` it"
+        }
+        (QueueState::Held | QueueState::Suppressed, _) => "`release` lets it go, `remove` ends it",
+        (
+            QueueState::HandedOver
+            | QueueState::Failed
+            | QueueState::Expired
+            | QueueState::Superseded
+            | QueueState::Removed
+            | QueueState::Unknown,
+            _,
+        ) => "it has ended, and nothing can be done to it any more; the application has to send it anew",
+    };
+    format!("can't be {done}: {works}")
+}
+
 fn parse_id(text: &str) -> Result<MessageId, Problem> {
     text.parse().map_err(|_| Problem::invalid("this is not a message id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_operation_names_what_works_instead() {
+        let told = |operation, state| refusals(operation, &[state, state]);
+        assert_eq!(
+            told(Operation::Retry, QueueState::Held),
+            "a message that is held can't be retried: `release` lets it go, `remove` ends it"
+        );
+        let released = told(Operation::Release, QueueState::Suppressed);
+        assert!(released.ends_with("`remove` it"), "{released}");
+        for state in QueueState::ALL.into_iter().filter(|state| state.is_final()) {
+            assert!(told(Operation::Remove, state).contains("it has ended"));
+        }
+    }
 }

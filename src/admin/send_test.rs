@@ -37,5 +37,5 @@ pub(super) async fn handle(
     test: Result<Json<SendTest>, JsonRejection>,
 ) -> Result<Json<Sent>, Problem> {
     let Json(test) = test?;
-    Ok(Json(control.daemon.send_test(test).await))
+    Ok(Json(control.daemon.send_test(test).await?))
 }

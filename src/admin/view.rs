@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
+use crate::ident::UpstreamName;
 use crate::mail::Recipient;
+use crate::outcome::Reason;
 use crate::queue::{Depth, Entry};
 
 /// `GET /v1/status`
@@ -107,6 +109,8 @@ pub struct MessageView {
     pub next_attempt: Option<String>,
     /// Attempts made.
     pub attempts: u32,
+    /// How many of them got no answer after everything was sent: it may have arrived.
+    pub in_doubt: u32,
     /// Why it waits or ended.
     pub reason: Option<String>,
     /// The upstream asked last.
@@ -135,6 +139,7 @@ impl MessageView {
             expires: entry.expires.to_rfc3339(),
             next_attempt: waits.then(|| entry.next_attempt.to_rfc3339()),
             attempts: entry.attempts,
+            in_doubt: entry.in_doubt,
             reason: entry.reason.as_ref().map(ToString::to_string),
             upstream: entry.upstream.as_ref().map(ToString::to_string),
             reference: entry.reference.clone(),
@@ -164,8 +169,10 @@ pub struct EventView {
     pub to: String,
     /// Attempts made by then.
     pub attempts: u32,
-    /// Why.
+    /// Why; without the name of `upstream`.
     pub reason: Option<String>,
+    /// Which kind of thing stood in the way.
+    pub class: Option<String>,
     /// The upstream.
     pub upstream: Option<String>,
     /// The upstream's reference.
@@ -188,12 +195,19 @@ impl EventView {
             client: about.client.to_string(),
             to: address(&about.recipient, whole),
             attempts: event.attempts,
-            reason: event.reason.as_ref().map(ToString::to_string),
+            reason: event.reason.as_ref().map(|reason| without(reason, event.upstream.as_ref())),
+            class: event.reason.as_ref().map(|reason| reason.class.as_str().to_owned()),
             upstream: event.upstream.as_ref().map(ToString::to_string),
             reference: event.reference.clone(),
             after_ms: u64::try_from(event.at.since(about.accepted).as_millis()).unwrap_or(u64::MAX),
         }
     }
+}
+
+/// The reason without the upstream that is told beside it.
+fn without(reason: &Reason, upstream: Option<&UpstreamName>) -> String {
+    let own = reason.upstream.clone().filter(|own| Some(own) != upstream);
+    Reason { upstream: own, ..reason.clone() }.to_string()
 }
 
 fn address(recipient: &Recipient, whole: bool) -> String {

@@ -34,33 +34,37 @@ pub(super) fn run(place: &Place, args: &Args) -> ExitCode {
     match loaded {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                eprintln!("{warning}");
+                complain!("{warning}");
             }
             if !args.quiet {
-                println!("{}", config::describe(&loaded.config));
-                println!("# {}: valid", name(&place));
+                say!("{}", config::describe(&loaded.config));
+                say!("# {}: valid", name(&place));
             }
             ExitCode::SUCCESS
         }
         Err(errors) => {
-            eprintln!("{errors}");
+            complain!("{errors}");
             ExitCode::from(EX_CONFIG)
         }
     }
 }
 
-fn json(loaded: &Result<config::Loaded, super::BadConfig>) -> ExitCode {
+fn json(loaded: &Result<config::Loaded, config::Errors>) -> ExitCode {
     let (report, code) = match loaded {
         Ok(loaded) => (Report { valid: true, errors: None, warnings: &loaded.warnings }, ExitCode::SUCCESS),
-        Err(bad) => (Report { valid: false, errors: Some(&bad.0), warnings: &[] }, ExitCode::from(EX_CONFIG)),
+        Err(bad) => (Report { valid: false, errors: Some(bad), warnings: &[] }, ExitCode::from(EX_CONFIG)),
     };
     if let Err(error) = print_json(&report) {
-        eprintln!("authrelay: {error}");
+        complain!("authrelay: {error}");
         return ExitCode::FAILURE;
     }
     code
 }
 
 fn name(place: &Place) -> String {
-    place.file().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string())
+    place
+        .file()
+        .ok()
+        .flatten()
+        .map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string())
 }

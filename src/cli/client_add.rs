@@ -33,11 +33,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         bail!("a client's name has letters, digits, '-', '_' and '.' only");
     }
     let (setting, shown) = if *password_stdin { chosen()? } else { generated()? };
-    println!("# For the configuration:\n[clients.{}]\n{setting}", quoted_key(name));
-    println!("business = \"...\"   # the business it sends for, where there is one");
+    say!("# For the configuration:\n[clients.{}]\n{setting}", quoted_key(name));
+    say!("#business = \"...\"   # the business it sends for, where there are several");
     if let Some(password) = shown {
-        println!("\n# For the application (this is the only time the password is shown):");
-        println!("#   user name  {name}\n#   password   {}", password.reveal());
+        say!("\n# For the application (this is the only time the password is shown):");
+        say!("#   user name  {name}\n#   password   {}", password.reveal());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,7 +22,7 @@ impl Control {
     pub(super) fn open(place: &Place) -> anyhow::Result<Self> {
         let socket = match &place.socket {
             Some(socket) => socket.clone(),
-            None => config::places(place.file().as_deref(), &Environment::of_process())?.control_socket,
+            None => config::places(place.file()?.as_deref(), &Environment::of_process())?.control_socket,
         };
         // The request goes to the socket whatever proxy the environment names.
         let client = Client::builder().unix_socket(socket.as_path()).no_proxy().build()?;

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use mail_parser::{HeaderName, HeaderValue, MessageParser};
 use serde::Serialize;
 
-use super::{Place, print_json};
+use super::{Place, block_on, intake, plural, print_json};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ident::{ClientName, ListenerName, MessageId};
@@ -22,7 +23,7 @@ pub(super) struct Args {
     /// As if this client had sent it. Not needed where there is only one.
     #[arg(long)]
     client: Option<String>,
-    /// The envelope recipient, instead of the header's.
+    /// The envelope recipients. Without this, every address in the header fields To, Cc and Bcc.
     #[arg(long, value_name = "ADDRESS")]
     to: Vec<String>,
     /// The envelope sender; empty for the null reverse-path.
@@ -38,6 +39,16 @@ pub(super) struct Args {
 struct Explanation {
     octets: usize,
     client: String,
+    /// What is answered to it.
+    reply: String,
+    /// `None`: it is refused by a limit, before it is looked at.
+    #[serde(flatten)]
+    decision: Option<Decision>,
+}
+
+#[derive(Debug, Serialize)]
+struct Decision {
+    recipients: usize,
     business: Option<String>,
     category: String,
     decided_by: String,
@@ -46,7 +57,6 @@ struct Explanation {
     category_action: String,
     action: String,
     overridden_by: Option<&'static str>,
-    reply: String,
     plan: Option<PlanView>,
 }
 
@@ -69,10 +79,7 @@ struct RouteView {
 }
 
 pub(super) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
-    let config = match place.load_or_exit() {
-        Ok(loaded) => loaded.config,
-        Err(code) => return Ok(code),
-    };
+    let config = place.load()?.config;
     let explanation = explain(&config, args)?;
     if args.json {
         print_json(&explanation)?;
@@ -83,19 +90,32 @@ pub(super) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn explain(config: &Config, args: &Args) -> anyhow::Result<Explanation> {
-    let submission = submission(config, args)?;
-    let octets = submission.message.raw().len();
+    let client = client(config, args.client.as_deref())?;
+    let raw = read(args)?;
+    let explanation =
+        |octets, reply, decision| Explanation { octets, client: client.to_string(), reply, decision };
+    match block_on(intake::take(&config.smtp, &raw))? {
+        Ok(message) => {
+            let octets = message.len();
+            let (reply, decision) = decide(config, submission(args, client.clone(), Message::new(message))?)?;
+            Ok(explanation(octets, reply, Some(decision)))
+        }
+        Err(reply) => Ok(explanation(raw.len(), reply, None)),
+    }
+}
+
+fn decide(config: &Config, submission: Submission) -> anyhow::Result<(String, Decision)> {
+    let recipients = submission.envelope.recipients.len();
     let stages = pipeline::Config { policy: config.policy.clone(), rewrite: config.rewrite.clone() };
     // Twice the same pure function: once for the verdict of a message that is refused, once for the whole way.
     let classified: Classified = classify(&stages.policy, submission.clone());
     let verdict = classified.verdict();
     let (reply, plan) = match judge(&stages, submission) {
         Ok(planned) => ("250 2.0.0 Ok".to_owned(), Some(plan_view(config, &planned)?)),
-        Err(refused) => (format!("{:?}", refused.reply), None),
+        Err(refused) => (refused.reply.to_string(), None),
     };
-    Ok(Explanation {
-        octets,
-        client: classified.submission().client.to_string(),
+    let decision = Decision {
+        recipients,
         business: verdict.business.as_ref().map(ToString::to_string),
         category: verdict.category.name.to_string(),
         decided_by: word(&verdict.decided_by)?,
@@ -104,9 +124,9 @@ fn explain(config: &Config, args: &Args) -> anyhow::Result<Explanation> {
         category_action: word(&verdict.category.action)?,
         action: word(&verdict.action)?,
         overridden_by: verdict.overridden_by,
-        reply,
         plan,
-    })
+    };
+    Ok((reply, decision))
 }
 
 /// The kebab-case word that an enum is written as in JSON.
@@ -114,21 +134,22 @@ fn word(value: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_value(value)?.as_str().unwrap_or_default().to_owned())
 }
 
-fn submission(config: &Config, args: &Args) -> anyhow::Result<Submission> {
-    let raw = if args.file.as_os_str() == "-" {
+fn read(args: &Args) -> anyhow::Result<Vec<u8>> {
+    if args.file.as_os_str() == "-" {
         let mut raw = Vec::new();
         std::io::Read::read_to_end(&mut std::io::stdin(), &mut raw)?;
-        raw
-    } else {
-        std::fs::read(&args.file).with_context(|| format!("{} can't be read", args.file.display()))?
-    };
-    let message = Message::new(crlf(&raw));
+        return Ok(raw);
+    }
+    std::fs::read(&args.file).with_context(|| format!("{} can't be read", args.file.display()))
+}
+
+fn submission(args: &Args, client: ClientName, message: Message) -> anyhow::Result<Submission> {
     let reverse_path = match args.from.as_str() {
         "" => ReversePath::Null,
         text => ReversePath::Address(Address::parse(text).context("--from is not a mail address")?),
     };
     let recipients: Vec<Address> = if args.to.is_empty() {
-        vec![header_recipient(&message)]
+        header_recipients(message.raw())
     } else {
         let parsed: Result<_, _> = args.to.iter().map(|text| Address::parse(text)).collect();
         parsed.context("--to is not a mail address")?
@@ -136,7 +157,7 @@ fn submission(config: &Config, args: &Args) -> anyhow::Result<Submission> {
     Ok(Submission {
         id: MessageId::generate(),
         accepted: Clock::System.now(),
-        client: client(config, args.client.as_deref())?,
+        client,
         origin: Origin {
             listener: ListenerName::new("explain"),
             peer: None,
@@ -162,28 +183,32 @@ fn client(config: &Config, named: Option<&str>) -> anyhow::Result<ClientName> {
     }
 }
 
-/// Files usually end their lines in LF; SMTP would have brought CR LF.
-fn crlf(raw: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(raw.len() + raw.len() / 32);
-    let mut last = 0;
-    for &byte in raw {
-        if byte == b'\n' && last != b'\r' {
-            out.push(b'\r');
+/// The recipients for the envelope that the file does not have: those of the header. Without any, one that only a rule
+/// about recipients could tell from another.
+fn header_recipients(raw: &[u8]) -> Vec<Address> {
+    let parser = MessageParser::new()
+        .header_address(HeaderName::To)
+        .header_address(HeaderName::Cc)
+        .header_address(HeaderName::Bcc);
+    let parsed = parser.parse_headers(raw);
+    let fields = parsed.iter().flat_map(|parsed| {
+        [HeaderName::To, HeaderName::Cc, HeaderName::Bcc]
+            .into_iter()
+            .flat_map(|name| parsed.header_values(name))
+            .filter_map(HeaderValue::as_address)
+    });
+    let mut found: Vec<Address> = Vec::new();
+    for mailbox in fields.flat_map(|field| field.iter()) {
+        if let Some(address) = mailbox.address().and_then(|text| Address::parse(text).ok())
+            && !found.contains(&address)
+        {
+            found.push(address);
         }
-        out.push(byte);
-        last = byte;
     }
-    out
-}
-
-/// A recipient for the envelope that the file does not have: only its domain could ever matter to a rule.
-fn header_recipient(message: &Message) -> Address {
-    let value = message.values("To").next().map(|value| String::from_utf8_lossy(value).into_owned());
-    let inner = value.as_deref().map(|text| text.rsplit('<').next().unwrap_or(text));
-    let text = inner.map(|text| text.trim().trim_end_matches('>'));
-    text.and_then(|text| Address::parse(text).ok()).unwrap_or_else(|| {
-        Address::parse("recipient@example.com").unwrap_or_else(|_| unreachable!("a constant address"))
-    })
+    if found.is_empty() {
+        found.extend(Address::parse("recipient@example.com"));
+    }
+    found
 }
 
 fn plan_view(config: &Config, planned: &Planned) -> anyhow::Result<PlanView> {
@@ -214,39 +239,42 @@ fn lines(header: &[u8]) -> Vec<String> {
 }
 
 fn print(explanation: &Explanation) {
-    let business = explanation.business.as_deref().map(|name| format!(", for business {name}"));
-    println!(
-        "message    {} octets, from client {}{}",
-        explanation.octets,
-        explanation.client,
-        business.unwrap_or_default()
-    );
-    println!(
-        "category   {} (decided by {}: {})",
-        explanation.category, explanation.decided_by, explanation.rule
-    );
-    for evidence in &explanation.evidence {
-        println!(
-            "           {:+6.1}  {:28} {:10} {:?}",
-            evidence.weight, evidence.name, evidence.place, evidence.matched
-        );
+    let Explanation { octets, client, reply, decision } = explanation;
+    let Some(decision) = decision else {
+        say!("message    {octets} octets, from client {client}");
+        say!("answer     {}", indented(reply));
+        say!("           it is refused by a limit (see [limits]), before it is looked at");
+        return;
+    };
+    let business = decision.business.as_deref().map(|name| format!(", for business {name}"));
+    let recipients = plural(decision.recipients, "recipient");
+    let business = business.unwrap_or_default();
+    say!("message    {octets} octets, {recipients}, from client {client}{business}");
+    say!("category   {} (decided by {}: {})", decision.category, decision.decided_by, decision.rule);
+    for evidence in &decision.evidence {
+        let Evidence { name, category, place, matched, weight } = evidence;
+        say!("           {weight:+6.1}  {category:20} {name:28} {place:10} {matched:?}");
     }
-    match explanation.overridden_by {
-        Some(by) => println!(
-            "action     {} ({by}; its category's is {})",
-            explanation.action, explanation.category_action
-        ),
-        None => println!("action     {}", explanation.action),
+    match decision.overridden_by {
+        Some(by) => {
+            say!("action     {} ({by}; its category's is {})", decision.action, decision.category_action);
+        }
+        None => say!("action     {}", decision.action),
     }
-    println!("answer     {}", explanation.reply);
-    match &explanation.plan {
+    say!("answer     {}", indented(reply));
+    match &decision.plan {
         Some(plan) => print_plan(plan),
-        None => print_mend(explanation),
+        None => print_mend(client),
     }
 }
 
+/// A reply of several lines, under its first one.
+fn indented(reply: &str) -> String {
+    reply.replace('\n', "\n           ")
+}
+
 fn print_plan(plan: &PlanView) {
-    println!("life       {} s, until {}, class {}", plan.life_seconds, plan.expires, plan.class);
+    say!("life       {} s, until {}, class {}", plan.life_seconds, plan.expires, plan.class);
     for (index, route) in plan.routes.iter().enumerate() {
         let by = if route.upstreams.is_empty() {
             "no upstream".to_owned()
@@ -254,25 +282,25 @@ fn print_plan(plan: &PlanView) {
             route.upstreams.join(", then ")
         };
         let place = if index == 0 { "route     " } else { "then      " };
-        println!("{place} from {} (reverse-path {}) by {by}", route.from, route.reverse_path);
+        say!("{place} from {} (reverse-path {}) by {by}", route.from, route.reverse_path);
     }
-    println!("header");
+    say!("header");
     for line in plan.header_before.iter().filter(|line| !plan.header_after.contains(line)) {
-        println!("  - {line}");
+        say!("  - {line}");
     }
     for line in &plan.header_after {
-        println!("  {} {line}", if plan.header_before.contains(line) { ' ' } else { '+' });
+        say!("  {} {line}", if plan.header_before.contains(line) { ' ' } else { '+' });
     }
 }
 
 /// What to write into the configuration where the decision is wrong.
-fn print_mend(explanation: &Explanation) {
-    println!("mend       if this is authentication mail, put a rule before others, for example:");
-    println!("             [[rules]]");
-    println!("             name = \"my-{}\"", explanation.client);
-    println!(
+fn print_mend(client: &str) {
+    say!("mend       if this is authentication mail, put a rule before others, for example:");
+    say!("             [[rules]]");
+    say!("             name = \"my-{client}\"");
+    say!(
         "             category = \"password-reset\"   # or signin, mfa, signup-verification, invitation, ..."
     );
-    println!("             client = \"^{}$\"", explanation.client);
-    println!("             subject = \"words of its subject\"");
+    say!("             client = \"^{client}$\"");
+    say!("             subject = \"words of its subject\"");
 }

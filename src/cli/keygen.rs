@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -40,22 +40,35 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let key = generate_key(kind, &args.domain, &args.selector)?;
     let key_file = if let Some(path) = &args.output {
-        write_key(path, key.pem.reveal())?;
+        let path = std::path::absolute(path)?;
+        write_key(&path, key.pem.reveal())?;
         path.display().to_string()
     } else {
-        println!("{}", key.pem.reveal());
+        say!("{}", key.pem.reveal());
         "...".to_owned()
     };
-    println!("; For the DNS zone of {}:\n{}", args.domain, key.zone_record());
-    println!("\n# For the sender in the configuration:");
-    println!(
-        "dkim = [{{ domain = \"{}\", selector = \"{}\", key_file = \"{key_file}\" }}]",
-        args.domain, args.selector
+    say!("; For the DNS zone of {}:\n{}", args.domain, key.zone_record());
+    if args.output.is_some() {
+        let file = quoted_for_shell(&key_file);
+        say!("\n# For the service, which has to read it:");
+        say!("#   chown root:authrelay {file}\n#   chmod 0640 {file}");
+    }
+    say!("\n# For the sender in the configuration:");
+    say!(
+        "dkim = [{{ domain = \"{}\", selector = \"{}\", key_file = {} }}]",
+        args.domain,
+        args.selector,
+        toml::Value::String(key_file)
     );
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_key(path: &PathBuf, pem: &str) -> anyhow::Result<()> {
+fn quoted_for_shell(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
+    if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
+fn write_key(path: &Path, pem: &str) -> anyhow::Result<()> {
     let mut file =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(
             || format!("{} can't be made (an existing file is never overwritten)", path.display()),

@@ -1,16 +1,19 @@
 //! The command line. The only place that prints.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
+
+#[macro_use]
+mod output;
 
 mod check;
 mod client_add;
 mod control;
 mod explain;
+mod intake;
 mod keygen;
 mod queue;
 mod run;
 mod send_test;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -67,11 +70,18 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match dispatch(cli) {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("authrelay: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// An unusable configuration has a status of its own, whichever command met it.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if let Some(errors) = error.downcast_ref::<config::Errors>() {
+        complain!("{errors}");
+        return ExitCode::from(EX_CONFIG);
+    }
+    complain!("authrelay: {error:#}");
+    ExitCode::FAILURE
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -96,28 +106,35 @@ struct Place {
     socket: Option<PathBuf>,
 }
 
-/// A configuration that can't be used: it was printed, and the process ends with status 78.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct BadConfig(config::Errors);
-
 impl Place {
     /// The file to read, where there is one.
-    fn file(&self) -> Option<PathBuf> {
-        let installed = PathBuf::from(INSTALLED);
-        self.config.clone().or_else(|| installed.exists().then_some(installed))
+    fn file(&self) -> Result<Option<PathBuf>, config::Errors> {
+        match &self.config {
+            Some(file) => Ok(Some(file.clone())),
+            None => installed(Path::new(INSTALLED)),
+        }
     }
 
-    fn load(&self) -> Result<config::Loaded, BadConfig> {
-        config::load(self.file().as_deref(), &Environment::of_process()).map_err(BadConfig)
+    fn load(&self) -> Result<config::Loaded, config::Errors> {
+        config::load(self.file()?.as_deref(), &Environment::of_process())
     }
+}
 
-    /// The configuration, or the exit status after having said what is wrong with it.
-    fn load_or_exit(&self) -> Result<config::Loaded, ExitCode> {
-        self.load().map_err(|error| {
-            eprintln!("{error}");
-            ExitCode::from(EX_CONFIG)
-        })
+/// The installed configuration, where there is one. One that can't be seen is not taken for one that is not there: the
+/// defaults are another relay than the one that runs here.
+fn installed(path: &Path) -> Result<Option<PathBuf>, config::Errors> {
+    match path.try_exists() {
+        Ok(true) => Ok(Some(path.to_owned())),
+        Ok(false) => Ok(None),
+        Err(error) => Err(config::Errors {
+            errors: vec![config::Problem {
+                severity: config::Severity::Error,
+                message: format!("can't read {}: {error}", path.display()),
+                help: Some("use sudo, or name a file with --config".to_owned()),
+                place: None,
+            }],
+            warnings: Vec::new(),
+        }),
     }
 }
 
@@ -126,8 +143,30 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
+/// A count with its noun.
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// Prints a value as JSON for scripts.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    say!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installed_file_that_cannot_be_seen_is_not_taken_for_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("authrelay.toml");
+        assert_eq!(installed(&path), Ok(None));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(installed(&path), Ok(Some(path.clone())));
+        // Root may look into every folder, so the test takes a folder that is none.
+        let errors = installed(&path.join("authrelay.toml")).unwrap_err().to_string();
+        assert!(errors.contains("can't read") && errors.contains("use sudo"), "{errors}");
+    }
 }

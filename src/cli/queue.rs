@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 
 use super::control::Control;
-use super::{Place, block_on, print_json};
+use super::{Place, block_on, plural, print_json};
 use crate::admin::{Acted, EventView, ListView, MessageView, StatusView, TraceView};
 use crate::clock::Clock;
 use crate::queue::store::sqlite::SqliteStore;
@@ -164,6 +164,9 @@ fn show(place: &Place, id: &str, view: View) -> anyhow::Result<ExitCode> {
     print_trace(&trace, view.json)
 }
 
+/// How a reason ends when the upstream was lost behind the end of the message.
+const AFTER_ALL_WAS_SENT: &str = "(at the final dot)";
+
 /// The store of a daemon that is down, read only.
 fn offline(place: &Place) -> anyhow::Result<Arc<dyn Store>> {
     let config = place.load()?.config;
@@ -180,9 +183,9 @@ fn operate(place: &Place, id: &str, hand: Hand) -> anyhow::Result<ExitCode> {
         Hand::Remove => ("remove", "removed"),
     };
     let acted: Acted = block_on(control.post(&format!("/v1/queue/{id}/{verb}"), &()))?;
-    println!("{}: {done}", plural(acted.done, "message"));
+    say!("{}: {done}", plural(acted.done, "message"));
     if !acted.not_allowed.is_empty() {
-        println!("left alone: {} ({})", acted.not_allowed.len(), acted.not_allowed.join(", "));
+        say!("left alone: {} ({})", acted.not_allowed.len(), acted.not_allowed.join(", "));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -207,15 +210,15 @@ pub(super) fn status(place: &Place, args: &StatusArgs) -> anyhow::Result<ExitCod
 
 fn print_table(messages: &[MessageView]) {
     if messages.is_empty() {
-        println!("no messages");
+        say!("no messages");
         return;
     }
-    println!("{:36}  {:11}  {:20}  {:12}  {:28}  accepted", "id", "state", "category", "client", "to");
+    say!("{:36}  {:11}  {:20}  {:12}  {:28}  accepted", "id", "state", "category", "client", "to");
     for message in messages {
         let MessageView { id, state, category, client, to, accepted, .. } = message;
-        println!("{id:36}  {state:11}  {category:20}  {client:12}  {to:28}  {accepted}");
+        say!("{id:36}  {state:11}  {category:20}  {client:12}  {to:28}  {accepted}");
         if let Some(reason) = &message.reason {
-            println!("{:36}  {reason}", "");
+            say!("{:36}  {reason}", "");
         }
     }
 }
@@ -226,7 +229,7 @@ fn print_trace(trace: &TraceView, json: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if trace.messages.is_empty() && trace.events.is_empty() {
-        println!("nothing is known of this id or recipient");
+        say!("nothing is known of this id or recipient");
         return Ok(ExitCode::FAILURE);
     }
     for message in &trace.messages {
@@ -234,75 +237,92 @@ fn print_trace(trace: &TraceView, json: bool) -> anyhow::Result<ExitCode> {
         for event in trace.events.iter().filter(|event| event.message == message.id) {
             print_event(event);
         }
-        println!();
+        say!("");
     }
     let listed = |event: &&EventView| trace.messages.iter().any(|message| message.id == event.message);
     for event in trace.events.iter().filter(|event| !listed(event)) {
-        println!("{}  {} to {} from {}", event.submission, event.category, event.to, event.client);
+        say!("{}  {} to {} from {}", event.submission, event.category, event.to, event.client);
         print_event(event);
-        println!();
+        say!("");
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn print_message(message: &MessageView) {
     let MessageView { id, state, category, rule, client, to, accepted, expires, .. } = message;
-    println!("{id}  {}", state.to_uppercase());
-    println!("  {category} ({rule}) to {to} from client {client}");
-    println!("  accepted {accepted}, of use until {expires}, attempts {}", message.attempts);
+    say!("{id}  {}", state.to_uppercase());
+    say!("  {category} ({rule}) to {to} from client {client}");
+    say!("  accepted {accepted}, of use until {expires}, attempts {}", message.attempts);
+    if message.in_doubt > 0 {
+        say!(
+            "  in doubt: {} got no answer, it may have arrived",
+            plural(message.in_doubt as usize, "attempt")
+        );
+    }
     if let Some(next) = &message.next_attempt {
-        println!("  next attempt {next}");
+        say!("  next attempt {next}");
     }
     if let Some(reason) = &message.reason {
-        println!("  because {reason}");
+        say!("  because {reason}");
     }
     if let (Some(upstream), Some(reference)) = (&message.upstream, &message.reference) {
-        println!("  at {upstream} it is: {reference}");
+        say!("  at {upstream} it is: {reference}");
     }
     if let Some(application_id) = &message.application_id {
-        println!("  the application calls it {application_id}");
+        say!("  the application calls it {application_id}");
     }
 }
 
 fn print_event(event: &EventView) {
-    let detail = [event.upstream.as_deref(), event.reason.as_deref(), event.reference.as_deref()];
+    let reason = event.reason.as_deref().map(|text| match event.class.as_deref() {
+        // A reply and what we decided ourselves say what they are; of the network, it says which part.
+        Some(class @ ("connect" | "tls" | "auth" | "timeout")) => format!("{class}: {text}"),
+        Some(_) | None => text.to_owned(),
+    });
+    let detail = [event.upstream.as_deref(), reason.as_deref(), event.reference.as_deref()];
     let detail: Vec<&str> = detail.into_iter().flatten().collect();
-    println!("    {}  +{:>7} ms  {:12} {}", event.at, event.after_ms, event.event, detail.join("  "));
+    say!("    {}  +{:>7} ms  {:12} {}", event.at, event.after_ms, event.event, detail.join("  "));
+    if event.reason.as_deref().is_some_and(|reason| reason.ends_with(AFTER_ALL_WAS_SENT)) {
+        say!("        no answer after everything was sent: it may have arrived");
+    }
 }
 
 fn print_status(status: &StatusView) {
-    println!("authrelay {}, up {} s, since {}", status.version, status.uptime_seconds, status.started);
+    say!("authrelay {}, up {} s, since {}", status.version, status.uptime_seconds, status.started);
     let queue = &status.queue;
-    println!(
+    say!(
         "queue: {} urgent, {} normal, {} held, {} suppressed",
-        queue.urgent, queue.normal, queue.held, queue.suppressed
+        queue.urgent,
+        queue.normal,
+        queue.held,
+        queue.suppressed
     );
     if let Some(seconds) = status.oldest_seconds {
-        println!("oldest waiting: {seconds} s");
+        say!("oldest waiting: {seconds} s");
     }
     for listener in &status.listeners {
-        println!("listener {listener}");
+        say!("listener {listener}");
     }
     for upstream in &status.upstreams {
-        println!(
+        say!(
             "upstream {} ({}): {}, {} in flight",
-            upstream.name, upstream.target, upstream.state, upstream.in_flight
+            upstream.name,
+            upstream.target,
+            upstream.state,
+            upstream.in_flight
         );
         if let Some(reason) = &upstream.reason {
-            println!("  because {reason}");
+            say!("  because {reason}");
         }
         if let Some(at) = &upstream.retry_at {
-            println!("  asked again {at}");
+            say!("  asked again {at}");
         }
     }
     for observed in &status.observed {
-        println!(
+        say!(
             "WARNING: client {} is only observed until {}: its mail is relayed whatever it is",
-            observed.client, observed.until
+            observed.client,
+            observed.until
         );
     }
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

@@ -4,22 +4,19 @@ use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
-use super::{EX_CONFIG, Place};
+use super::{EX_CONFIG, Place, output};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::daemon::{Daemon, DaemonError};
 
 pub(super) fn run(place: &Place) -> anyhow::Result<ExitCode> {
-    let loaded = match place.load_or_exit() {
-        Ok(loaded) => loaded,
-        Err(code) => return Ok(code),
-    };
+    let loaded = place.load()?;
     start_logging(&loaded.config);
     for warning in &loaded.warnings {
         let line = warning.place.as_ref().map(|place| place.line);
         tracing::warn!(target: "authrelay::config", line, help = warning.help.as_deref(), "{}", warning.message);
     }
-    let welcome = place.file().is_none().then(|| Welcome::of(&loaded.config));
+    let welcome = place.file()?.is_none().then(|| Welcome::of(&loaded.config));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match runtime.block_on(serve(loaded.config, welcome)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -30,17 +27,9 @@ pub(super) fn run(place: &Place) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What a restart does not mend is a fault of the configuration.
+/// What a restart does not mend ends with the status on which the service manager gives up.
 fn exit_code(error: &DaemonError) -> ExitCode {
-    match error {
-        DaemonError::Certificate(_) | DaemonError::Keyring(_) => ExitCode::from(EX_CONFIG),
-        DaemonError::StateDirectory { .. }
-        | DaemonError::Store(_)
-        | DaemonError::Listen { .. }
-        | DaemonError::ControlSocket { .. }
-        | DaemonError::Broken
-        | DaemonError::Random(_) => ExitCode::FAILURE,
-    }
+    if error.is_mended_by_restart() { ExitCode::FAILURE } else { ExitCode::from(EX_CONFIG) }
 }
 
 async fn serve(config: Config, welcome: Option<Welcome>) -> Result<(), DaemonError> {
@@ -107,7 +96,8 @@ impl Welcome {
         let address = daemon.listeners().first().map_or_else(String::new, |(_, address)| address.to_string());
         let program = std::env::args().next().unwrap_or_else(|| "authrelay".to_owned());
         let Self { state, maildir } = self;
-        println!(
+        // The daemon runs on whether or not somebody reads this.
+        let _ = output::try_line(format_args!(
             "
 authrelay listens on {address} (SMTP). It runs on its built-in defaults: mail that is let through is
 delivered into {maildir}, everything is kept in {state}.
@@ -126,6 +116,6 @@ and one that is refused:
 
 For real use: config/authrelay.toml explains every setting, README.md the way to production.
 "
-        );
+        ));
     }
 }

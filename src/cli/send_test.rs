@@ -37,9 +37,9 @@ pub(super) fn run(place: &Place, args: Args) -> anyhow::Result<ExitCode> {
     if args.json {
         print_json(&sent)?;
     } else {
-        println!("{}", sent.reply);
+        say!("{}", sent.reply);
         if let Some(id) = &sent.id {
-            println!("follow it with: authrelay trace {id}");
+            say!("follow it with: authrelay trace {id}");
         }
     }
     Ok(if sent.accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -18,6 +18,7 @@ mod words;
 pub use describe::describe;
 pub use environment::{Environment, Variables};
 pub use problem::{Errors, Place, Problem, Severity};
+pub(crate) use words::help_with;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -218,7 +219,11 @@ fn read(path: Option<&Path>) -> Result<String, Report> {
     };
     let name = path.display();
     let io = |error: std::io::Error| {
-        failed(format!("can't read {name}: {error}"), "name the file with --config FILE")
+        let help = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => "use sudo, or name a file with --config",
+            _ => "name the file with --config FILE",
+        };
+        failed(format!("can't read {name}: {error}"), help)
     };
     if std::fs::metadata(path).map_err(io)?.len() > FILE_SIZE_MOST {
         return Err(failed(format!("{name} is larger than 4 MiB"), "this is not a configuration file"));

@@ -140,6 +140,12 @@ pub(super) fn host_name(text: &str) -> Parsed<String> {
     Err(if text.is_ascii() { wrong } else { wrong.help("write it in its ASCII form (xn--...)") })
 }
 
+/// A DKIM selector: written like a host name, because it stands in one.
+pub(super) fn selector(text: &str) -> Parsed<String> {
+    let help = "use letters, digits and hyphens, such as \"s2026\"";
+    host_name(text).map_err(|_| Wrong::not(text, "a DKIM selector").help(help))
+}
+
 /// A host name or an IP address.
 pub(super) fn host(text: &str) -> Parsed<String> {
     match text.trim_matches(['[', ']']).parse::<IpAddr>() {

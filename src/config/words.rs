@@ -20,7 +20,7 @@ fn escape(c: char) -> impl Iterator<Item = char> {
 }
 
 /// "did you mean ...?", or the whole list where nothing is near.
-pub(super) fn help_with(name: &str, known: &[&str]) -> Option<String> {
+pub(crate) fn help_with(name: &str, known: &[&str]) -> Option<String> {
     match nearest(name, known) {
         Some(best) => Some(format!("did you mean {}?", quote(best))),
         None if known.is_empty() => None,

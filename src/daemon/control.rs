@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::admin::{Daemon, ObserveView, SendTest, Sent, UpstreamView};
+use crate::admin::{Daemon, ObserveView, Problem, SendTest, Sent, UpstreamView};
 use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, help_with};
 use crate::deliver::{BreakerStatus, Monitor, UpstreamKind, UpstreamStatus};
-use crate::ident::{ClientName, ListenerName, MessageId};
+use crate::ident::{BusinessName, CategoryName, ClientName, ListenerName, MessageId};
 use crate::mail::{Envelope, Message, ReversePath};
 use crate::pipeline::Pipeline;
 use crate::policy::{Origin, Submission};
@@ -70,8 +71,9 @@ impl Daemon for View {
         self.started
     }
 
-    async fn send_test(&self, test: SendTest) -> Sent {
+    async fn send_test(&self, test: SendTest) -> Result<Sent, Problem> {
         let snapshot = self.current.get();
+        check_names(&test, &snapshot.config)?;
         let id = MessageId::generate();
         let submission = Submission {
             id,
@@ -83,22 +85,45 @@ impl Daemon for View {
                 helo: "localhost".to_owned(),
                 protocol: "SMTP",
             },
-            message: test_message(&test, &snapshot.pipeline.policy.declared_header, id),
+            message: test_message(&test, &snapshot.config, id),
             envelope: Envelope { reverse_path: ReversePath::Null, recipients: vec![test.to] },
         };
         let reply = self.pipeline.accept(&snapshot.pipeline, submission).await;
         let accepted = reply.is_positive();
-        Sent { id: accepted.then(|| id.to_string()), reply: format!("{reply:?}"), accepted }
+        Ok(Sent { id: accepted.then(|| id.to_string()), reply: reply.to_string(), accepted })
     }
 }
 
+/// What is asked for must be configured; a wrong name would go out as something else.
+fn check_names(test: &SendTest, config: &Config) -> Result<(), Problem> {
+    // The categories of our own have a `:` in their names.
+    let categories = config.policy.categories.keys().map(CategoryName::as_str);
+    check_name("category", test.category.as_str(), categories.filter(|name| !name.contains(':')))?;
+    let Some(business) = &test.business else { return Ok(()) };
+    check_name("business", business.as_str(), config.rewrite.businesses.keys().map(BusinessName::as_str))
+}
+
+fn check_name<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> Result<(), Problem> {
+    let known: Vec<&str> = known.collect();
+    if known.contains(&name) {
+        return Ok(());
+    }
+    let help = help_with(name, &known).map(|help| format!("; {help}")).unwrap_or_default();
+    let shown: String = name.chars().take(60).filter(|c| !c.is_control()).collect();
+    Err(Problem::invalid(&format!("there is no {what} `{shown}`{help}")))
+}
+
 /// What a person who gets it can understand, and what makes the pipeline treat it as `test.category`.
-fn test_message(test: &SendTest, declared_header: &str, id: MessageId) -> Message {
+fn test_message(test: &SendTest, config: &Config, id: MessageId) -> Message {
+    // The business of a message is found by the domain of its From.
+    let found = test.business.as_ref().and_then(|name| config.rewrite.businesses.get(name));
+    let domain = found.and_then(|business| business.domains.first()).map_or("localhost", String::as_str);
+    let declared_header = &config.policy.declared_header;
     let business = test.business.as_ref().map(|name| format!(" for {name}")).unwrap_or_default();
     Message::new(
         format!(
             "{declared_header}: {}\r\n\
-             From: <authrelay@localhost>\r\n\
+             From: <authrelay@{domain}>\r\n\
              To: <{}>\r\n\
              Subject: authrelay test message\r\n\
              MIME-Version: 1.0\r\n\

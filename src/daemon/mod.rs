@@ -4,16 +4,18 @@
 //! finished), then the store. What is not handed over by then waits on disk for the next start.
 
 mod control;
+mod error;
 mod report;
+mod socket;
+mod store;
 mod tls;
 mod writer;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,17 +23,17 @@ use tokio_util::task::TaskTracker;
 use crate::admin;
 use crate::client::Gate;
 use crate::clock::Clock;
-use crate::config::{Config, KeySource};
+use crate::config::Config;
 use crate::deliver::Delivery;
 use crate::ident::ListenerName;
 use crate::pipeline::Pipeline;
-use crate::queue::store::sqlite::{SqliteStore, Stats};
-use crate::queue::{Active, Keyring, KeyringError, Queue, StoreError};
+use crate::queue::Queue;
+use crate::queue::store::sqlite::Stats;
 use crate::reception::Reception;
-use crate::secret::RandomError;
 use crate::smtp;
 use crate::snapshot::{Current, Snapshot};
 
+pub use error::DaemonError;
 pub use tls::CertificateError;
 
 /// How many passwords that people chose are checked at once.
@@ -40,52 +42,6 @@ const PASSWORD_CHECKS: usize = 4;
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
 /// How long sessions and attempts may take to end.
 const GRACE: Duration = Duration::from_secs(45);
-
-/// Why the daemon did not start, or stopped by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// The state directory.
-    #[error("the state directory {path} can't be used: {error}")]
-    StateDirectory {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// The key.
-    #[error("{0}")]
-    Keyring(#[from] KeyringError),
-    /// The queue.
-    #[error("{0}")]
-    Store(#[from] StoreError),
-    /// The certificate.
-    #[error("{0}")]
-    Certificate(#[from] CertificateError),
-    /// A listener.
-    #[error("listener {name} can't listen on {address}: {error}")]
-    Listen {
-        /// Which.
-        name: ListenerName,
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// The control socket.
-    #[error("the control socket {path} can't be made: {error}")]
-    ControlSocket {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// The store can't go on.
-    #[error("the queue's store failed and can't go on; a new start finds everything that was accepted")]
-    Broken,
-    /// No randomness.
-    #[error("{0}")]
-    Random(#[from] RandomError),
-}
 
 /// A running daemon.
 pub struct Daemon {
@@ -103,8 +59,8 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything. When this returns, the listeners accept connections.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, DaemonError> {
-        make_state_directory(&config.state_directory)?;
-        let (queue, store_stats) = open_queue(&config, clock)?;
+        store::make_state_directory(&config.state_directory)?;
+        let (queue, store_stats) = store::open(&config, clock)?;
         let tls = tls::load(&config)?;
         let bounces = config.queue.bounces.clone();
         let listener_configs = config.listeners.clone();
@@ -132,7 +88,7 @@ impl Daemon {
         }
         let daemon = Arc::new(control::View::new(&current, delivery.monitor(), &listeners, &pipeline, clock));
         let control = admin::Control { queue: Arc::clone(&queue), daemon, clock };
-        let socket = bind_control(&control_path)?;
+        let socket = socket::bind(&control_path)?;
         tasks.spawn(admin::serve(socket, control_path, control, stop_control.clone()));
         tasks.spawn(sweep(Arc::clone(&queue), current.clone(), clock, stop_control.clone()));
         tasks.spawn(report::run(Arc::clone(&queue), pipeline, current, bounces, clock, stop_control.clone()));
@@ -200,23 +156,6 @@ fn warn_of_observed(current: &Current, clock: Clock) {
     }
 }
 
-fn make_state_directory(path: &Path) -> Result<(), DaemonError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| DaemonError::StateDirectory { path: path.to_owned(), error })
-}
-
-fn open_queue(config: &Config, clock: Clock) -> Result<(Arc<Queue>, watch::Receiver<Stats>), DaemonError> {
-    let keyring = Arc::new(match &config.queue.key {
-        KeySource::File(path) => Keyring::load(path)?,
-        KeySource::MadeAtFirstStart(path) => Keyring::load_or_create(path)?,
-    });
-    let store = SqliteStore::open(&config.queue.path, Arc::clone(&keyring), clock)?;
-    let stats = store.stats();
-    let active = Active::new(config.queue.active);
-    Ok((Queue::new(Arc::new(store), keyring.lookup_key(), clock, active), stats))
-}
-
 fn start_delivery(queue: &Arc<Queue>, current: &Current, clock: Clock, stop: CancellationToken) -> Delivery {
     let (config, retry) = (current.clone(), current.clone());
     Delivery::start(
@@ -235,21 +174,6 @@ async fn listen(config: &smtp::ListenerConfig) -> Result<(TcpListener, SocketAdd
     let socket = TcpListener::bind(config.address).await.map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     Ok((socket, address))
-}
-
-/// Makes the control socket. A socket file that nobody answers at is left over from a crash and is replaced.
-fn bind_control(path: &Path) -> Result<UnixListener, DaemonError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let failed = |error| DaemonError::ControlSocket { path: path.to_owned(), error };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path).map_err(failed)?;
-    }
-    let socket = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
-    Ok(socket)
 }
 
 /// Deletes what ended longer ago than the configured history.

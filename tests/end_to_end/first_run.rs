@@ -3,8 +3,10 @@
 use std::net::TcpListener;
 use std::process::Command;
 
+use crate::harness::config::{LISTENER, small};
 use crate::harness::mail::{self, Mail};
-use crate::harness::relay::Unconfigured;
+use crate::harness::relay::{Home, Ran, Unconfigured};
+use crate::harness::upstream::unused_address;
 use crate::harness::{PATIENCE, skipped};
 
 /// The port of the built-in defaults.
@@ -58,6 +60,53 @@ fn the_message_parts_are_taken_apart_as_they_stand() {
     let mail = Mail { reverse_path: String::new(), recipients: Vec::new(), raw };
     assert_eq!(mail.header("b").as_deref(), Some("2 3"));
     assert_eq!(mail.body(), b"body\r\n\r\n");
+}
+
+/// Makes a start that fails; `before` puts something in its way.
+#[track_caller]
+fn failing_start(config: &str, before: impl Fn(&Home)) -> (Home, Ran) {
+    let home = Home::new();
+    home.write("relay.toml", format!("state_directory = \"state\"\n{config}"));
+    before(&home);
+    let ran = home.cli(&["run"]);
+    (home, ran)
+}
+
+fn state(home: &Home, name: &str, content: &[u8]) {
+    std::fs::create_dir_all(home.file("state")).expect("a folder");
+    home.write(&format!("state/{name}"), content);
+}
+
+#[test]
+fn what_a_restart_does_not_mend_has_the_status_on_which_the_service_manager_gives_up() {
+    let config = small(unused_address(), "", "");
+    let (home, ran) = failing_start(&config, |home| state(home, "queue.db", b"some queue"));
+    assert_eq!(ran.status.code(), Some(78), "{ran:?}");
+    assert!(ran.stderr.contains("queue.key is missing") && ran.stderr.contains("move"), "{ran:?}");
+    assert!(!home.file("state/queue.key").exists(), "a new key hides that the old one is lost");
+
+    let (_, ran) = failing_start(&config, |home| state(home, "queue.key", b"no key\n"));
+    assert_eq!(ran.status.code(), Some(78), "{ran:?}");
+
+    let (home, ran) = failing_start(&config, |home| state(home, "control.sock", b"precious"));
+    assert_eq!(ran.status.code(), Some(78), "{ran:?}");
+    assert!(ran.stderr.contains("is no socket"), "{ran:?}");
+    assert_eq!(std::fs::read(home.file("state/control.sock")).expect("still there"), b"precious");
+}
+
+#[test]
+fn what_may_pass_is_tried_again() {
+    let config = small(unused_address(), "", "");
+    let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = taken.local_addr().expect("its address").port();
+    let listener = LISTENER.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    let (_, ran) = failing_start(&config.replace(LISTENER, &listener), |_| {});
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("another program listens there"), "{ran:?}");
+
+    let (_, ran) = failing_start(&config, |home| drop(home.write("state", "a file")));
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("state directory") && ran.stderr.contains("state_directory"), "{ran:?}");
 }
 
 /// The indented blocks of the welcome: what stands between two unindented lines.

@@ -1,5 +1,6 @@
 //! The real binary from end to end: mail in over SMTP, mail out to an upstream, the command line beside it.
 
+mod access;
 mod bytes;
 mod configuration;
 mod delivery;
@@ -9,6 +10,7 @@ mod first_run;
 mod operator;
 mod reports;
 mod transport;
+mod unicode;
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -3,7 +3,7 @@
 use crate::harness::config::{LISTENER, NO_REPLY, client, small, upstream};
 use crate::harness::mail::{message, password_reset};
 use crate::harness::relay::{Home, Relay};
-use crate::harness::upstream::{Answer, Upstream, unused_address};
+use crate::harness::upstream::{Answer, Moment, Upstream, unused_address};
 
 const FROM: &str = "shop@legacy.example";
 const ANNA: &str = "anna.smith@customer.example";
@@ -76,6 +76,12 @@ fn a_waiting_message_is_held_released_retried_and_removed() {
     let other = relay.accept(FROM, &[ANNA], &password_reset(ANNA));
     relay.wait_event(&other, "handed-over");
     assert_eq!(relay.traced(&held)["state"], "held");
+    let retried = relay.cli(&["queue", "retry", &held]);
+    assert!(!retried.status.success(), "{retried:?}");
+    assert!(
+        ["held", "`release`", "`remove`"].iter().all(|word| retried.stderr.contains(word)),
+        "{retried:?}"
+    );
     relay.cli(&["queue", "release", &held]).ok();
     relay.wait_event(&held, "handed-over");
     assert_eq!(provider.seen().taken.len(), 2);
@@ -132,7 +138,7 @@ fn explain_shows_the_decision_and_sends_nothing() {
 #[test]
 fn a_test_message_goes_the_whole_way() {
     let provider = Upstream::accepting();
-    let business = "[senders.shop]\nfrom = \"accounts@acme.example\"\n[businesses.acme]\nurl = \"https://acme.example\"\nsender = \"shop\"\n";
+    let business = "[senders.shop]\nfrom = \"accounts@acme.example\"\n[businesses.acme]\nurl = \"https://acme.example\"\nsender = \"shop\"\n[businesses.bolt]\nurl = \"https://bolt.example\"\n";
     let relay = Relay::start(&small(provider.address(), "business = \"acme\"", business));
     let sent = relay.cli(&["send-test", "--to", ANNA, "--json"]).json();
     assert_eq!(sent["accepted"], true, "{sent}");
@@ -145,7 +151,82 @@ fn a_test_message_goes_the_whole_way() {
     let mail = provider.wait_taken(2).pop().expect("the second");
     assert!(mail.header("From").is_some_and(|from| from.contains("accounts@acme.example")), "{mail:?}");
     let refused = relay.cli(&["send-test", "--to", ANNA, "--category", "marketing"]);
-    assert!(!refused.status.success() && refused.stdout.contains("550"), "{refused:?}");
+    assert!(!refused.status.success() && refused.stdout.contains("550 5.7.1"), "{refused:?}");
+    for (option, wrong, near) in [("--category", "sign-in", "signin"), ("--business", "acne", "acme")] {
+        let unknown = relay.cli(&["send-test", "--to", ANNA, option, wrong]);
+        assert!(!unknown.status.success(), "{unknown:?}");
+        assert!(unknown.stderr.contains(wrong) && unknown.stderr.contains(near), "{unknown:?}");
+    }
+    let unknown = relay.cli(&["send-test", "--to", ANNA, "--category", "authrelay:report"]);
+    assert!(!unknown.status.success() && unknown.stderr.contains("no category"), "{unknown:?}");
+    assert_eq!(provider.seen().taken.len(), 2);
+}
+
+#[test]
+fn explain_answers_what_smtp_would() {
+    let provider = Upstream::accepting();
+    let limits = "[limits]\nmessage_size = \"16 KiB\"\nheader_size = \"4 KiB\"\nline_length = \"1 KiB\"\n";
+    let relay = Relay::start(&small(provider.address(), "category = \"password-reset\"", limits));
+    let (long, wide) = ("x".repeat(70), "x".repeat(2000));
+    let header: Vec<String> = (0..100).map(|number| format!("X-{number}: {long}")).collect();
+    let head = ["Subject: s", ""];
+    let size: Vec<&str> = head.into_iter().chain(std::iter::repeat_n(&*long, 400)).collect();
+    let header: Vec<&str> = header.iter().map(String::as_str).chain(["", "body"]).collect();
+    for lines in [&size[..], &header, &["Subject: s", "", &wide]] {
+        let raw = message(lines);
+        let answered = relay.hello().send(FROM, &[ANNA], &raw);
+        relay.home.write("limit.eml", &raw);
+        let explained = relay.cli(&["explain", "limit.eml", "--json"]).json();
+        let reply = explained["reply"].as_str().expect("a reply");
+        assert!(reply.starts_with('5') && answered.to_string().contains(&reply[4..]), "{reply}: {answered}");
+        assert!(relay.cli(&["explain", "limit.eml"]).ok().stdout.contains(reply));
+    }
+}
+
+#[test]
+fn explain_takes_every_recipient_of_the_header() {
+    let provider = Upstream::accepting();
+    let relay = Relay::start(&small(
+        provider.address(),
+        "category = \"mfa\"",
+        "[categories.mfa]\nmax_recipients = 3\n",
+    ));
+    let head = "From: a@b.example\nTo: \"Smith, Anna\" <anna@c.example>, Bob <bob@c.example>\n";
+    relay
+        .home
+        .write("four.eml", format!("{head}Cc: g: eve@c.example, anna@c.example;\nBcc: x@c.example\n\nx\n"));
+    let four = relay.cli(&["explain", "four.eml", "--json"]).json();
+    assert_eq!(four["recipients"], 4, "{four}");
+    assert!(four["reply"].as_str().is_some_and(|reply| reply.starts_with("550 5.5.3")), "{four}");
+    let one = relay.cli(&["explain", "four.eml", "--to", ANNA, "--json"]).json();
+    assert_eq!((&one["recipients"], &one["action"]), (&1.into(), &"relay".into()), "{one}");
+}
+
+#[test]
+fn a_trace_names_the_upstream_once_and_tells_what_is_in_doubt() {
+    let provider = Upstream::start(|moment| match moment {
+        Moment::Rcpt(to) if to.contains("greylisted") => Answer::Reply("450 4.2.1 come again"),
+        Moment::Dot(_) => Answer::Drop,
+        Moment::Connect | Moment::Mail(_) | Moment::Rcpt(_) | Moment::Data => Answer::Accept,
+    });
+    let relay = Relay::start(&small(provider.address(), "category = \"password-reset\"", ""));
+    let greylisted = "greylisted@customer.example";
+    let deferred = relay.accept(FROM, &[greylisted], &password_reset(greylisted));
+    let in_doubt = relay.accept(FROM, &[ANNA], &password_reset(ANNA));
+    relay.wait_event(&deferred, "deferred");
+    relay.wait_event(&in_doubt, "deferred");
+    let event = |id: &str| {
+        let shown = relay.cli(&["trace", id]).ok().stdout;
+        let at = shown.lines().position(|line| line.contains(" ms  deferred")).expect("the attempt");
+        let lines: Vec<String> = shown.lines().skip(at).take(2).map(str::to_owned).collect();
+        (shown, lines)
+    };
+    let (shown, lines) = event(&deferred);
+    assert!(lines[0].contains("provider  450 ") && lines[0].matches("provider").count() == 1, "{shown}");
+    assert!(!shown.contains("no answer"), "{shown}");
+    let (shown, lines) = event(&in_doubt);
+    assert!(lines[0].contains("provider  connect: ") && lines[1].contains("no answer"), "{shown}");
+    assert!(shown.contains("in doubt: 1 attempt"), "{shown}");
 }
 
 #[test]

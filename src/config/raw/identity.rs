@@ -71,7 +71,7 @@ impl RawDkim {
         table.require("key_file", "`authrelay keygen` makes one");
         let raw = Self {
             domain: table.parsed("domain", "a domain", value::host_name),
-            selector: table.parsed("selector", "a selector", value::host_name),
+            selector: table.parsed("selector", "a selector", value::selector),
             key_file: table.text("key_file"),
         };
         table.finish();

@@ -51,6 +51,11 @@ fn client(
     sections: &Sections,
     categories: &Categories,
 ) -> Client {
+    if let Some(list) = raw.categories.as_ref().filter(|list| list.value.is_empty()) {
+        cx.report
+            .error(&list.span, "this client may send no category at all, so nothing it sends would go out")
+            .help("name the categories it may send, or remove `categories`: it may send all then");
+    }
     let listed = raw.categories.as_ref().map(|list| list_of(cx, &list.value, categories));
     let bound = raw.category.as_ref().filter(|at| rule::known(cx, at, categories));
     if let Some((bound, list)) = bound.zip(raw.categories.as_ref())

@@ -70,7 +70,11 @@ pub(super) fn no_reply(
 }
 
 fn sender(cx: &Context<'_>, name: &str, raw: &RawSender) -> Option<Sender> {
-    let from = raw.from.as_ref()?;
+    let Some(from) = &raw.from else {
+        // Its keys are looked at all the same.
+        raw.dkim.iter().for_each(|raw| drop(dkim(cx, raw, None)));
+        return None;
+    };
     let return_path = raw.return_path.as_ref();
     let literal =
         [(&from.span, &from.value.address)].into_iter().chain(return_path.map(|at| (&at.span, &at.value)));
@@ -85,13 +89,14 @@ fn sender(cx: &Context<'_>, name: &str, raw: &RawSender) -> Option<Sender> {
         from: from.value.clone(),
         return_path: return_path.map_or_else(|| from.value.address.clone(), |at| at.value.clone()),
         replace_null_reverse_path: or(raw.null_reverse_path.as_ref(), false),
-        dkim: raw.dkim.iter().filter_map(|raw| dkim(cx, raw, domain)).collect(),
+        dkim: raw.dkim.iter().filter_map(|raw| dkim(cx, raw, Some(domain))).collect(),
     })
 }
 
-fn dkim(cx: &Context<'_>, raw: &RawDkim, from_domain: &str) -> Option<DkimKey> {
-    let (selector, path) = (raw.selector.as_ref()?, raw.key_file.as_ref()?);
+/// One key. What is wrong with its file is told whatever else is wrong, so a name that is wrong is read as another.
+fn dkim(cx: &Context<'_>, raw: &RawDkim, from_domain: Option<&str>) -> Option<DkimKey> {
     if let Some(domain) = &raw.domain
+        && let Some(from_domain) = from_domain
         && !within(from_domain, &domain.value)
         && !within(&domain.value, from_domain)
     {
@@ -101,10 +106,12 @@ fn dkim(cx: &Context<'_>, raw: &RawDkim, from_domain: &str) -> Option<DkimKey> {
         );
         cx.report.warning(&domain.span, message).help(format!("sign for {}", quote(from_domain)));
     }
+    let path = raw.key_file.as_ref()?;
     let file = cx.read_secret(path)?;
-    let domain = raw.domain.as_ref().map_or(from_domain, |at| at.value.as_str());
+    let domain = raw.domain.as_ref().map(|at| at.value.as_str()).or(from_domain).unwrap_or("localhost");
+    let selector = raw.selector.as_ref().map_or("missing", |at| at.value.as_str());
     let pem = String::from_utf8_lossy(&file.bytes);
-    match DkimKey::from_pem(domain, &selector.value, &pem) {
+    match DkimKey::from_pem(domain, selector, &pem) {
         Ok(key) => Some(key),
         Err(problem) => {
             let message = format!("the DKIM key in {} can't be used: {problem}", file.path.display());

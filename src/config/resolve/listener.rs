@@ -32,6 +32,19 @@ pub(super) fn listeners(cx: &Context<'_>, section: &Section<RawListener>) -> Vec
     listeners
 }
 
+/// Warns of listeners that other machines reach, where no certificate is configured.
+pub(super) fn warn_self_signed(cx: &Context<'_>, section: &Section<RawListener>) {
+    for (name, raw) in section.entries.iter().filter(|(_, raw)| tls(raw) != ListenerTls::Off) {
+        if let Some(address) = raw.address.as_ref().filter(|at| !at.value.ip().is_loopback()) {
+            let message = format!(
+                "listener {} would show other machines a self-signed certificate, which they can't verify",
+                quote(&name.value)
+            );
+            cx.report.warning(&address.span, message).help("set certificate and key in [tls]");
+        }
+    }
+}
+
 /// How a listener is encrypted.
 pub(super) fn tls(raw: &RawListener) -> ListenerTls {
     or(raw.tls.as_ref(), ListenerTls::StartTls)

@@ -70,6 +70,9 @@ pub(super) fn resolve(
     let limits = limits(&cx, &raw.limits);
     let listeners = listener::listeners(&cx, &sections.listeners);
     let tls = raw.tls.as_ref().and_then(|tls| server_tls::files(&cx, tls));
+    if raw.tls.as_ref().is_none_or(|tls| tls.certificate.is_none() && tls.key.is_none()) {
+        listener::warn_self_signed(&cx, &sections.listeners);
+    }
     let identities = identity::resolve(&cx, &sections.senders, &sections.businesses);
     let no_reply = identity::no_reply(&cx, raw.top.no_reply.as_ref(), &sections.senders);
     let categories = category::categories(&cx, raw.categories.as_ref(), limits.recipients);
@@ -168,6 +171,7 @@ fn context<'a>(raw: &Raw, source: Option<&Path>, env: &'a Environment, report: &
             .error(&span.and_then(|at| at.span.clone()), message)
             .help("set control_socket to a shorter path, such as \"/run/authrelay/control.sock\"");
     }
+    check_socket(raw, &places.control_socket, report);
     let of_host = || env.hostname.as_deref().and_then(|name| value::host_name(name).ok());
     let hostname = raw.top.hostname.as_ref().map(|at| at.value.clone()).or_else(of_host);
     Context {
@@ -176,6 +180,16 @@ fn context<'a>(raw: &Raw, source: Option<&Path>, env: &'a Environment, report: &
         base: base(source),
         hostname: hostname.unwrap_or_else(|| "localhost".to_owned()),
         places,
+    }
+}
+
+/// What stands where the control socket is to be must be one: nothing else is ever replaced.
+fn check_socket(raw: &Raw, path: &Path, report: &Report) {
+    use std::os::unix::fs::FileTypeExt as _;
+    if std::fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
+        let span = raw.top.control_socket.as_ref().and_then(|at| at.span.clone());
+        let message = format!("{} is there already, and is no socket", path.display());
+        report.error(&span, message).help("set control_socket to another path, or move that away");
     }
 }
 

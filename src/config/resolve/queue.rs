@@ -1,13 +1,14 @@
 //! How mail is kept.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::files::Read;
 use super::{Context, or};
 use crate::config::problem::Span;
 use crate::config::raw::RawQueue;
 use crate::config::{KeySource, QueueConfig};
-use crate::queue::ActiveLimits;
+use crate::queue::{ActiveLimits, Keyring};
 
 /// The attempts under way at once where nothing is said.
 pub(super) const WORKERS: usize = 64;
@@ -34,27 +35,40 @@ pub(super) fn queue(cx: &Context<'_>, raw: &RawQueue) -> QueueConfig {
 }
 
 fn key(cx: &Context<'_>, raw: &RawQueue, store: &Path) -> KeySource {
-    let file = match (&raw.key_file, &raw.key_credential) {
-        (Some(_), Some(credential)) => {
-            cx.report
-                .error(&credential.span, "`key_file` and `key_credential` exclude each other")
-                .help("keep one of them");
-            None
-        }
-        (Some(file), None) => cx
-            .read_secret(file)
-            .map(|file| file.path)
-            .inspect(|path| beside(cx, path, store, &raw.key_file.as_ref().and_then(|at| at.span.clone()))),
-        (None, Some(credential)) => cx.read_credential(credential).map(|file| file.path),
-        (None, None) => {
-            cx.report
-                .warning(&None, "the queue's key is made at first start and lies beside the queue: it does not protect a stolen disk")
-                .help("set key_file or key_credential in [queue]");
-            None
-        }
-    };
+    if let (Some(_), Some(credential)) = (&raw.key_file, &raw.key_credential) {
+        cx.report
+            .error(&credential.span, "`key_file` and `key_credential` exclude each other")
+            .help("keep one of them");
+    }
+    let file = raw.key_file.as_ref().and_then(|at| {
+        let path = keyring(cx, cx.read_secret(at)?, &at.span);
+        beside(cx, &path, store, &at.span);
+        Some(path)
+    });
+    let credential =
+        raw.key_credential.as_ref().and_then(|at| Some(keyring(cx, cx.read_credential(at)?, &at.span)));
+    if raw.key_file.is_none() && raw.key_credential.is_none() {
+        cx.report
+            .warning(&None, "the queue's key is made at first start and lies beside the queue: it does not protect a stolen disk")
+            .help("set key_file or key_credential in [queue]");
+    }
     let made = || KeySource::MadeAtFirstStart(cx.places.state_directory.join("queue.key"));
-    file.map_or_else(made, KeySource::File)
+    file.or(credential).map_or_else(made, KeySource::File)
+}
+
+/// The path of a key file, which must hold what opens a queue.
+fn keyring(cx: &Context<'_>, file: Read, span: &Span) -> PathBuf {
+    let help = "it holds `lookup KEY` and `seal 1 KEY`, as in the queue.key that is made at first start";
+    let name = file.path.display().to_string();
+    match std::str::from_utf8(&file.bytes) {
+        Ok(text) => {
+            if let Err(problem) = Keyring::parse(text, &name) {
+                cx.report.error(span, format!("no key of a queue: {problem}")).help(help);
+            }
+        }
+        Err(_) => cx.report.error(span, format!("no key of a queue: {name} is not text")).help(help),
+    }
+    file.path
 }
 
 fn beside(cx: &Context<'_>, key: &Path, store: &Path, span: &Span) {
