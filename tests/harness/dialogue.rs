@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use super::pki::Identity;
 use super::{PATIENCE, install_tls};
 
 /// One SMTP connection.
@@ -95,9 +96,31 @@ impl Dialogue {
         dialogue
     }
 
+    /// Connects from `source`, an address of this machine, reads the greeting, says EHLO.
+    pub fn hello_from(source: IpAddr, address: SocketAddr) -> Self {
+        let mut dialogue = Self::over(connect_from(source, address));
+        dialogue.reply().expect(220);
+        dialogue.command("EHLO client.test").expect(250);
+        dialogue
+    }
+
+    /// Connects over STARTTLS and shows a certificate. `None`: the relay closed the connection for it.
+    pub fn identified(address: SocketAddr, certificate: &Path, identity: &Identity) -> Option<Self> {
+        let mut dialogue = Self::hello(address);
+        dialogue.command("STARTTLS").expect(220);
+        dialogue.handshake_as(certificate, Some(identity));
+        // In TLS 1.3 the client is done before the server has judged its certificate.
+        dialogue.try_write(b"EHLO client.test\r\n").ok()?;
+        dialogue.try_reply().map(|reply| reply.expect(250))?;
+        Some(dialogue)
+    }
+
     /// Connects and reads nothing.
     pub fn connect_silent(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the relay accepts connections");
+        Self::over(TcpStream::connect(address).expect("the relay accepts connections"))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a read time-out");
         stream.set_nodelay(true).expect("no delay");
         Self { stream: Stream::Plain(stream), unread: Vec::new() }
@@ -112,10 +135,19 @@ impl Dialogue {
 
     /// Begins TLS. The certificate has to be one of `localhost`.
     pub fn handshake(&mut self, certificate: &Path) {
+        self.handshake_as(certificate, None);
+    }
+
+    /// The same, with a certificate of the client's own to show.
+    pub fn handshake_as(&mut self, certificate: &Path, identity: Option<&Identity>) {
         install_tls();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(certificate).expect("a certificate")).expect("a root");
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let config = ClientConfig::builder().with_root_certificates(roots);
+        let config = match identity {
+            None => config.with_no_client_auth(),
+            Some(own) => config.with_client_auth_cert(vec![own.der()], own.key_der()).expect("a pair"),
+        };
         let name = ServerName::try_from("localhost").expect("a name");
         let connection = ClientConnection::new(Arc::new(config), name).expect("a TLS client");
         match std::mem::replace(&mut self.stream, Stream::Changing) {
@@ -245,11 +277,26 @@ impl Dialogue {
                     ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
                         return None;
                     }
+                    // A TLS alert.
+                    ErrorKind::InvalidData => return None,
                     _ => panic!("no reply came: {error}"),
                 },
             }
         }
     }
+}
+
+/// A connection from an address of this machine.
+fn connect_from(source: IpAddr, address: SocketAddr) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::new(source, 0)).expect("an address of this machine");
+        let stream = socket.connect(address).await.expect("the relay accepts connections");
+        stream.into_std().expect("a socket")
+    });
+    stream.set_nonblocking(false).expect("a socket that blocks");
+    stream
 }
 
 /// A message as it goes over the wire: dots stuffed, the end written.

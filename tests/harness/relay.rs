@@ -98,6 +98,17 @@ impl Home {
         relay.spawn();
         relay
     }
+
+    /// Runs any command in the folder. `input` is its standard input.
+    pub fn run(&self, mut command: Command, input: &str) -> Ran {
+        command.current_dir(self.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the command starts");
+        let mut stdin = child.stdin.take().expect("its input");
+        // What does not read its input may have ended by now.
+        let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
+        drop(stdin);
+        Ran::of(child.wait_with_output().expect("it ends"))
+    }
 }
 
 /// What a subcommand said.

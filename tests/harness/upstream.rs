@@ -37,6 +37,9 @@ pub enum Answer {
     Hang,
 }
 
+/// The usual offers.
+const OFFERS: &[&str] = &["SIZE 20000000", "8BITMIME", "ENHANCEDSTATUSCODES", "PIPELINING"];
+
 /// A script.
 pub type Script = Arc<dyn Fn(Moment<'_>) -> Answer + Send + Sync>;
 
@@ -49,11 +52,15 @@ pub struct Seen {
     pub dots: Vec<Mail>,
     /// The messages that were accepted.
     pub taken: Vec<Mail>,
+    /// Every `MAIL` command, as it came.
+    pub mail_commands: Vec<String>,
 }
 
 struct Shared {
     seen: Watched<Seen>,
     script: Watched<Script>,
+    /// What it says in its EHLO reply that it can do.
+    offers: &'static [&'static str],
     stopped: AtomicBool,
 }
 
@@ -75,6 +82,11 @@ impl Upstream {
         Self::start(|_| Answer::Accept)
     }
 
+    /// One that accepts everything and says that it can do these things, and no others.
+    pub fn offering(offers: &'static [&'static str]) -> Self {
+        Self::start_with(SocketAddr::from(([127, 0, 0, 1], 0)), offers, |_| Answer::Accept)
+    }
+
     /// One that does what `script` says.
     pub fn start(script: impl Fn(Moment<'_>) -> Answer + Send + Sync + 'static) -> Self {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), script)
@@ -85,12 +97,21 @@ impl Upstream {
         address: SocketAddr,
         script: impl Fn(Moment<'_>) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with(address, OFFERS, script)
+    }
+
+    fn start_with(
+        address: SocketAddr,
+        offers: &'static [&'static str],
+        script: impl Fn(Moment<'_>) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).expect("a port for the upstream");
         let address = listener.local_addr().expect("its address");
         let script: Script = Arc::new(script);
         let shared = Arc::new(Shared {
             seen: Watched::default(),
             script: Watched::new(script),
+            offers,
             stopped: AtomicBool::new(false),
         });
         let theirs = Arc::clone(&shared);
@@ -186,13 +207,14 @@ impl Session {
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
             let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
             let next = match verb.as_str() {
-                "EHLO" => self.say("250-upstream.test\r\n250-SIZE 20000000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 PIPELINING")?,
+                "EHLO" => self.ehlo()?,
                 "HELO" | "NOOP" => self.say("250 2.0.0 Ok")?,
                 "RSET" => {
                     envelope.recipients.clear();
                     self.say("250 2.0.0 Ok")?
                 }
                 "MAIL" => {
+                    self.shared.seen.change(|seen| seen.mail_commands.push(line.clone()));
                     envelope.reverse_path = address(&line);
                     envelope.recipients.clear();
                     self.act(Moment::Mail(&address(&line)), "250 2.1.0 Ok")?
@@ -216,6 +238,14 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    fn ehlo(&mut self) -> std::io::Result<Next> {
+        let mut lines = vec!["upstream.test"];
+        lines.extend(self.shared.offers);
+        let last = lines.pop().unwrap_or_default();
+        let first = lines.iter().map(|line| format!("250-{line}\r\n"));
+        self.say(&format!("{}250 {last}", first.collect::<String>()))
     }
 
     fn data(&mut self, envelope: &mut Mail) -> std::io::Result<Next> {
