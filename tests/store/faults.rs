@@ -33,6 +33,12 @@ async fn what_a_caller_was_told_is_what_a_fresh_start_finds() {
             full += told.iter().filter(|told| told.as_str() == "full").count();
         }
     }
+    // A disk that is full for a while refuses for that while, and the store goes on afterwards.
+    let told = run_with("pwrite64:error=ENOSPC:when=9..15").await;
+    assert!(
+        told.iter().any(|told| told == "full") && told.last().is_some_and(|told| told == "stored"),
+        "{told:?}"
+    );
     // A disk that stays broken stops the store: nothing that was promised is lost, and nothing more is promised.
     let told = run_with("fsync:error=EIO:when=8+").await;
     assert!(

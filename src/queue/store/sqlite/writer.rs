@@ -210,9 +210,12 @@ impl Writer {
         take_out: impl FnOnce(&Connection) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let Err(error) = step(&self.parts.conn, "COMMIT") else { return Ok(()) };
-        if !self.parts.conn.is_autocommit() {
-            // A connection that can't roll back is dropped below.
-            let _ = step(&self.parts.conn, "ROLLBACK");
+        // A connection that can't roll back is dropped below.
+        let undone = self.parts.conn.is_autocommit() || step(&self.parts.conn, "ROLLBACK").is_ok();
+        if undone && matches!(error, StoreError::Full) {
+            // A full disk took none of the frame that commits, which is the last one written: the transaction has not
+            // taken place, and what was written of it is overwritten by the next.
+            return Err(error);
         }
         if let Err(second) = self.decide(take_out) {
             let text = format!("{error}, and then {second}: the program has to be started again");
