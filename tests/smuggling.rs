@@ -1,8 +1,11 @@
 //! SMTP smuggling and command injection against the real binary. The judge is an upstream that itself takes a bare
 //! line feed for a line end: whatever slips through becomes a message of its own there.
 
+#[path = "common/false_ends.rs"]
+mod false_ends;
 mod harness;
 
+use false_ends::FALSE_ENDS;
 use harness::config::{LISTENER, NO_REPLY, PASSWORD, USER, client, client_with_password, upstream};
 use harness::dialogue::{Dialogue, Reply, dotted};
 use harness::independent::Independent;
@@ -13,24 +16,6 @@ use harness::upstream::Upstream;
 const FROM: &str = "shop@legacy.example";
 const ANNA: &str = "anna@customer.example";
 const VICTIM: &str = "victim@customer.example";
-
-/// What some server or other has taken for the end of a message, and no server may.
-const FALSE_ENDS: [&[u8]; 14] = [
-    b"\n.\n",
-    b"\n.\r",
-    b"\r.\n",
-    b"\r.\r",
-    b"\n.\r\n",
-    b"\r.\r\n",
-    b"\r\n\0.\r\n",
-    b"\r\n.\0\r\n",
-    b"\r\n.\n",
-    b"\r\n.\r",
-    b"\r\n.\r\r\n",
-    b"\r\r\n.\r\r\n",
-    b"\n\n.\r\n",
-    b"\r\n.\n\r\n",
-];
 
 /// What follows the false end: a second message to somebody else, for a server that believes in it.
 fn smuggled() -> Vec<u8> {

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
 use serde::Serialize;
 
+use super::steps::{self, Step};
 use super::{Place, block_on, intake, plural, print_json};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -53,6 +54,7 @@ struct Decision {
     category: String,
     decided_by: String,
     rule: String,
+    steps: Vec<Step>,
     evidence: Vec<Evidence>,
     category_action: String,
     action: String,
@@ -120,6 +122,7 @@ fn decide(config: &Config, submission: Submission) -> anyhow::Result<(String, De
         category: verdict.category.name.to_string(),
         decided_by: word(&verdict.decided_by)?,
         rule: verdict.rule.clone(),
+        steps: steps::of(&stages.policy, classified.submission(), verdict),
         evidence: verdict.evidence.clone(),
         category_action: word(&verdict.category.action)?,
         action: word(&verdict.action)?,
@@ -250,6 +253,10 @@ fn print(explanation: &Explanation) {
     let recipients = plural(decision.recipients, "recipient");
     let business = business.unwrap_or_default();
     say!("message    {octets} octets, {recipients}, from client {client}{business}");
+    for (index, Step { step, said }) in decision.steps.iter().enumerate() {
+        let heading = if index == 0 { "decision" } else { "" };
+        say!("{heading:10} {step:18} {said}");
+    }
     say!("category   {} (decided by {}: {})", decision.category, decision.decided_by, decision.rule);
     for evidence in &decision.evidence {
         let Evidence { name, category, place, matched, weight } = evidence;

@@ -12,6 +12,7 @@ mod keygen;
 mod queue;
 mod run;
 mod send_test;
+mod steps;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -56,6 +56,9 @@ enum Command {
 struct One {
     /// The message's id.
     id: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -109,10 +112,10 @@ pub(super) fn run(place: &Place, args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::List { state, client, limit, view } => list(place, state, client, limit, view),
         Command::Show { id, view } => show(place, &id, view),
-        Command::Retry(one) => operate(place, &one.id, Hand::Retry),
-        Command::Hold(one) => operate(place, &one.id, Hand::Hold),
-        Command::Release(one) => operate(place, &one.id, Hand::Release),
-        Command::Remove(one) => operate(place, &one.id, Hand::Remove),
+        Command::Retry(one) => operate(place, &one, Hand::Retry),
+        Command::Hold(one) => operate(place, &one, Hand::Hold),
+        Command::Release(one) => operate(place, &one, Hand::Release),
+        Command::Remove(one) => operate(place, &one, Hand::Remove),
     }
 }
 
@@ -174,7 +177,7 @@ fn offline(place: &Place) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(SqliteStore::open_read_only(&config.queue.path, Arc::new(keyring), Clock::System)?))
 }
 
-fn operate(place: &Place, id: &str, hand: Hand) -> anyhow::Result<ExitCode> {
+fn operate(place: &Place, one: &One, hand: Hand) -> anyhow::Result<ExitCode> {
     let control = Control::open(place)?;
     let (verb, done) = match hand {
         Hand::Retry => ("retry", "will be tried now"),
@@ -182,7 +185,11 @@ fn operate(place: &Place, id: &str, hand: Hand) -> anyhow::Result<ExitCode> {
         Hand::Release => ("release", "released"),
         Hand::Remove => ("remove", "removed"),
     };
-    let acted: Acted = block_on(control.post(&format!("/v1/queue/{id}/{verb}"), &()))?;
+    let acted: Acted = block_on(control.post(&format!("/v1/queue/{}/{verb}", one.id), &()))?;
+    if one.json {
+        print_json(&acted)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     say!("{}: {done}", plural(acted.done, "message"));
     if !acted.not_allowed.is_empty() {
         say!("left alone: {} ({})", acted.not_allowed.len(), acted.not_allowed.join(", "));

@@ -82,7 +82,7 @@ fn a_waiting_message_is_held_released_retried_and_removed() {
         ["held", "`release`", "`remove`"].iter().all(|word| retried.stderr.contains(word)),
         "{retried:?}"
     );
-    relay.cli(&["queue", "release", &held]).ok();
+    assert_eq!(relay.cli(&["queue", "release", &held, "--json"]).json()["done"], 1);
     relay.wait_event(&held, "handed-over");
     assert_eq!(provider.seen().taken.len(), 2);
     let unknown = relay.cli(&["queue", "retry", "01890000-0000-7000-8000-000000000000"]);
@@ -115,6 +115,10 @@ fn explain_shows_the_decision_and_sends_nothing() {
     let explained = relay.cli(&["explain", "reset.eml", "--json"]).json();
     assert_eq!(explained["category"], "password-reset", "{explained}");
     assert_eq!(explained["action"], "relay");
+    let steps: Vec<_> =
+        explained["steps"].as_array().expect("steps").iter().map(|step| &step["step"]).collect();
+    let all = ["client binding", "declared category", "rules", "recognition", "client's list", "observation"];
+    assert_eq!(steps, all, "{explained}");
     assert!(explained["evidence"].as_array().is_some_and(|evidence| !evidence.is_empty()), "{explained}");
     let header = |key: &str| explained["plan"][key].to_string();
     assert!(header("header_before").contains("shop@legacy.example"), "{explained}");

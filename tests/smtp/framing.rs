@@ -6,27 +6,8 @@ use authrelay::smtp::BareLf;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::false_ends::FALSE_ENDS;
 use crate::support::{Desk, Setup};
-
-/// Everything that some server takes for the end of a message and RFC 5321 does not.
-const FALSE_ENDS: [&[u8]; 16] = [
-    b"\n.\n",
-    b"\n.\r",
-    b"\r.\n",
-    b"\r.\r",
-    b"\n.\r\n",
-    b"\r.\r\n",
-    b"\r\n\0.\r\n",
-    b"\r\n.\0\r\n",
-    b"\r\n.\n",
-    b"\r\n.\r",
-    b"\r\n.\r\r\n",
-    b"\r\r\n.\r\r\n",
-    b"\r\n\r.\r\n",
-    b"\r\n..\r\n",
-    b"\r\n .\r\n",
-    b"\r\n. \r\n",
-];
 
 const SMUGGLED: &[u8] =
     b"MAIL FROM:<evil@evil.example>\r\nRCPT TO:<evil@evil.example>\r\nDATA\r\nSubject: evil\r\n\r\nevil\r\n.\r\n";

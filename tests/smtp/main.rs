@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests, and the helpers under them")]
 
 mod dialogue;
+#[path = "../common/false_ends.rs"]
+mod false_ends;
 mod framing;
 mod limits;
 mod listener;
