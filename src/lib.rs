@@ -10,6 +10,7 @@ pub mod event;
 pub mod ident;
 pub mod mail;
 pub mod outcome;
+pub mod phone;
 pub mod secret;
 
 // The way in: SMTP, and who is speaking.
@@ -23,6 +24,7 @@ pub mod pipeline;
 pub mod guard;
 pub mod policy;
 pub mod rewrite;
+pub mod sms;
 
 // Kept until it is handed over.
 pub mod queue;

@@ -15,11 +15,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("mail", &[]),
     ("outcome", &["ident", "mail"]),
+    ("phone", &["mail"]),
     ("event", &["clock", "ident", "mail", "outcome"]),
     // Decisions: no disk, no network, and no clock but the times they are given.
     ("client", &["ident", "secret"]),
     ("policy", &["clock", "ident", "mail"]),
-    ("guard", &["policy"]),
+    ("sms", &["secret"]),
+    ("guard", &["clock", "ident", "mail", "phone", "policy"]),
     ("rewrite", &["clock", "ident", "mail", "outcome", "policy", "secret"]),
     ("bounce", &["clock", "ident", "mail", "outcome"]),
     // Keeping.

@@ -1,28 +1,10 @@
-//! What is asked of a message after its category is known and before anything is kept of it. Pure.
+//! What is asked of a message after it is known what it is, and before anything is kept of it.
+//!
+//! [`mail`] is pure. [`sms`] is pure too, but for the smoother of rates; what guards money is a counter in the store, and
+//! is only named here. [`ration`] bounds what is written about refusals.
 
-use crate::policy::{Action, Classified};
+pub mod mail;
+pub mod ration;
+pub mod sms;
 
-/// Why a message does not go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Objection {
-    /// Its category is refused, or is not in the client's list.
-    Category,
-    /// More recipients than its category may have.
-    Recipients {
-        /// How many it may have.
-        most: usize,
-    },
-}
-
-/// Lets a classified message on, or objects. The message comes back with the objection, to be told about.
-pub fn allow(classified: Classified) -> Result<Classified, (Box<Classified>, Objection)> {
-    let verdict = classified.verdict();
-    let most = verdict.max_recipients();
-    if verdict.action == Action::Refuse {
-        return Err((Box::new(classified), Objection::Category));
-    }
-    if classified.submission().envelope.recipients.len() > most {
-        return Err((Box::new(classified), Objection::Recipients { most }));
-    }
-    Ok(classified)
-}
+pub use mail::{Objection, allow};
