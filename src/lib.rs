@@ -4,6 +4,7 @@
 //! of a message on one page, read [`pipeline`].
 
 // The vocabulary: knows nothing of what stands below it.
+pub mod admission;
 pub mod clock;
 pub mod defect;
 pub mod event;
@@ -13,8 +14,10 @@ pub mod outcome;
 pub mod phone;
 pub mod secret;
 
-// The way in: SMTP, and who is speaking.
+// The way in: SMTP and HTTP, and who is speaking.
 pub mod client;
+pub mod http;
+pub mod otp;
 pub mod reception;
 pub mod smtp;
 
@@ -31,6 +34,7 @@ pub mod queue;
 
 // The way out, and what is told when it fails.
 pub mod bounce;
+pub mod callback;
 pub mod deliver;
 
 // Operating it.

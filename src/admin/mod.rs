@@ -4,11 +4,10 @@
 //! Who may connect is the socket's file mode. Addresses are masked; the whole ones are shown only to the socket's owner
 //! and root, who ask for them.
 
-mod problem;
 mod send_test;
 mod view;
 
-pub use problem::Problem;
+pub use crate::http::Problem;
 pub use send_test::{SendTest, Sent};
 pub use view::{Acted, EventView, ListView, MessageView, ObserveView, StatusView, TraceView, UpstreamView};
 

@@ -13,9 +13,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use crate::admission::{Admission, Crowded};
 use crate::outcome::{Detail, Reply};
 
-use super::admission::{Admission, Crowded};
 use super::budget::Budget;
 use super::refusals::{self, Refusals};
 use super::{Config, ListenerConfig, ListenerTls, Peer, Service, TlsSource, serve};
@@ -38,7 +38,7 @@ impl Server {
     /// A server that asks `service` what to do, and `tls` for each connection that may become encrypted.
     pub fn new(config: Config, service: Arc<dyn Service>, tls: TlsSource) -> Self {
         let budget = Budget::new(config.limits.memory);
-        let admission = Admission::new(&config.limits);
+        let admission = Admission::new(config.limits.connections, config.limits.connections_per_address);
         Self(Arc::new(Shared { config, service, tls, budget, admission, refusals: Refusals::default() }))
     }
 
@@ -103,7 +103,7 @@ fn admit(
     sessions: &mut JoinSet<()>,
 ) {
     let address = from.ip().to_canonical();
-    let place = match server.0.admission.admit(address) {
+    let place = match server.0.admission.admit(Some(address)) {
         Ok(place) => place,
         Err(crowded) => return turn_away(stream, crowded, config, server.refusals(), from),
     };

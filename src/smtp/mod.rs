@@ -7,7 +7,6 @@
 //! replies, `command` says what a line means, `sasl` is the AUTH exchange, `receive` and `data` take in a message,
 //! `refusals` tells the operator what was refused.
 
-mod admission;
 mod budget;
 mod command;
 mod connection;

@@ -12,10 +12,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::admission::whoever_owns;
 use crate::outcome::{Reply, scrub_reference};
 
 use super::Peer;
-use super::admission::whoever_owns;
 
 /// Where operators look for these lines.
 pub(super) const TARGET: &str = "authrelay::smtp";
