@@ -40,6 +40,8 @@ pub enum Kind {
     Removed,
     /// It was sent, no answer came, and it won't be sent again.
     Unknown,
+    /// The provider says that it arrived.
+    Delivered,
 }
 
 impl Kind {
@@ -58,6 +60,7 @@ impl Kind {
             Self::Superseded => "superseded",
             Self::Removed => "removed",
             Self::Unknown => "unknown",
+            Self::Delivered => "delivered",
         }
     }
 }
@@ -167,7 +170,8 @@ impl Event {
             | Kind::Released
             | Kind::HandedOver
             | Kind::Superseded
-            | Kind::Removed => line!(info),
+            | Kind::Removed
+            | Kind::Delivered => line!(info),
         }
     }
 }

@@ -116,6 +116,11 @@ pub enum Outcome {
         /// What an operator should know although it went well: that another sender had to be used.
         remark: Option<Reason>,
     },
+    /// The provider took it, and will tell by and by whether it arrived.
+    Taken {
+        /// The provider's own id of it.
+        reference: String,
+    },
     /// Not now, and it is about this message or this recipient. Try again by the category's clock.
     Deferred(Reason),
     /// Not now, and it is about the upstream as a whole: connection, greeting, 421, 4.3.x, 4.7.x. Its breaker decides.
@@ -196,6 +201,11 @@ impl Reason {
     /// A reason of our own.
     pub fn new(class: ReasonClass, text: impl AsRef<str>) -> Self {
         Self { class, upstream: None, code: None, text: scrub(text.as_ref()) }
+    }
+
+    /// A reason that ends with another one, whose reply code is not taken for something secret.
+    pub fn quoting(class: ReasonClass, words: &'static str, last: &Self) -> Self {
+        Self { class, upstream: None, code: None, text: format!("{words}{last}").chars().take(300).collect() }
     }
 
     /// An upstream's reply.
@@ -296,6 +306,15 @@ mod tests {
         let reply = Reply::new(550, Detail(7, 1), "x\r\n250 2.0.0 fine\u{2028}\u{1b}[31m");
         assert_eq!(reply.to_wire(), b"550 5.7.1 x??250 2.0.0 fine??[31m\r\n");
         assert!(Reply::new(550, Detail(7, 1), "y".repeat(900)).to_wire().len() <= 512);
+    }
+
+    #[test]
+    fn a_reason_that_quotes_another_keeps_its_code_and_is_bounded() {
+        let last = Reason::reply(20429, "too many requests").at(&"sms".into());
+        let reason = Reason::quoting(ReasonClass::Expired, "its life ended; last: ", &last);
+        assert_eq!(reason.to_string(), "its life ended; last: sms: 20429 too many requests");
+        let long = (0..200).fold(last, |last, _| Reason::quoting(ReasonClass::Expired, "again: ", &last));
+        assert!(long.text.chars().count() <= 300);
     }
 
     #[test]

@@ -284,6 +284,8 @@ pub enum Recipient {
     Mail(Address),
     /// A phone, by SMS.
     Phone(PhoneNumber),
+    /// A phone whose message has ended: its number is not kept, only the key by which it is found.
+    Forgotten,
 }
 
 impl Recipient {
@@ -292,6 +294,7 @@ impl Recipient {
         match self {
             Self::Mail(address) => address.as_str(),
             Self::Phone(number) => number.as_str(),
+            Self::Forgotten => "",
         }
     }
 
@@ -300,6 +303,7 @@ impl Recipient {
         match self {
             Self::Mail(address) => address.masked(),
             Self::Phone(number) => number.masked(),
+            Self::Forgotten => "(forgotten)".to_owned(),
         }
     }
 
@@ -308,6 +312,7 @@ impl Recipient {
         match self {
             Self::Mail(address) => address.lookup_form(),
             Self::Phone(number) => number.as_str().to_owned(),
+            Self::Forgotten => String::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::State;
+use super::{Counter, State};
 use crate::clock::Timestamp;
 use crate::event::About;
 use crate::ident::{BusinessName, CategoryName, Class, ClientName, MessageId, UpstreamName};
@@ -11,6 +11,7 @@ use crate::mail::{Address, Recipient};
 use crate::outcome::Reason;
 use crate::rewrite::Plan;
 use crate::secret::{Digest, Secret};
+use crate::sms::Factor;
 
 /// Everything about a queued message but what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +92,8 @@ pub enum Payload {
         host: String,
         /// For which factor.
         factor: Factor,
+        /// Whether the text is in the origin-bound form.
+        origin_bound: bool,
     },
 }
 
@@ -102,16 +105,6 @@ impl Payload {
             Self::Sms { .. } => 1024,
         }
     }
-}
-
-/// What a one-time code proves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Factor {
-    /// It lets the person in.
-    Primary,
-    /// It comes on top of a password.
-    Secondary,
 }
 
 /// A row to be stored.
@@ -159,4 +152,39 @@ impl Claimed {
     pub fn weight(&self) -> usize {
         self.payload.weight()
     }
+}
+
+/// A text whose provider owes a report.
+#[derive(Clone, Debug)]
+pub struct Awaited {
+    /// The row; its `reference` is the provider's id of it, or `None` where no answer came.
+    pub entry: Entry,
+    /// What was sent.
+    pub payload: Payload,
+    /// How often the provider was asked.
+    pub polls: u32,
+}
+
+/// A code to be stored.
+#[derive(Clone, Debug)]
+pub struct NewCode {
+    /// The row; its `state` is `Queued` or `Suppressed`, its `recipient` a phone.
+    pub entry: Entry,
+    /// What is sent.
+    pub payload: Payload,
+    /// What the request is known by if it is repeated.
+    pub idempotency: Option<Idempotency>,
+    /// Counters to check and count up; one at its limit refuses the code.
+    pub counters: Vec<Counter>,
+}
+
+/// What a repeated request is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The client and its key, as a keyed digest.
+    pub key: Digest,
+    /// Everything else in the request, as a keyed digest.
+    pub fingerprint: Digest,
+    /// When it may be forgotten.
+    pub until: Timestamp,
 }

@@ -2,24 +2,28 @@
 //!
 //! [`Queue`] is what the rest of the crate talks to. It stands on a [`Store`], the only place with SQL, which applies
 //! changes in transactions and writes the events that tell of them in the same transaction. States and their
-//! transitions are in [`state`], the retry clock is in [`schedule`]: both pure.
+//! transitions are in [`state`], the retry clock is in [`schedule`], what a provider's word makes of a text is in
+//! [`report`]: all pure.
 
 mod active;
+mod codes;
 mod entry;
 mod keyring;
 #[expect(clippy::module_inception, reason = "the queue itself, beside its parts")]
 mod queue;
+mod report;
 mod schedule;
 mod state;
 pub mod store;
 
 pub use active::{Active, ActiveLimits, Slot};
-pub use entry::{Claimed, Entry, Factor, NewEntry, Payload};
+pub use codes::StoredCode;
+pub use entry::{Awaited, Claimed, Entry, Idempotency, NewCode, NewEntry, Payload};
 pub use keyring::{Keyring, KeyringError, SealError};
-pub use queue::{Job, Queue, Stored};
+pub use queue::{Job, Queue, Stored, recipient_key};
 pub use schedule::{Settlement, settle};
 pub use state::State;
 pub use store::{
-    Applied, Change, ClaimRequest, Counter, Depth, Effect, History, Operation, Put, Query, Settle, Store,
-    StoreError,
+    Applied, Change, ClaimRequest, Counter, Depth, Effect, History, News, Operation, Put, Query, Report,
+    Settle, Store, StoreError,
 };

@@ -20,7 +20,7 @@ use crate::rewrite::{Plan, Planned};
 use crate::secret::{Digest, LookupKey};
 
 /// How long a worker may hold a message before another may take it. Longer than all time-outs of an attempt together.
-const LEASE: Duration = Duration::from_mins(15);
+pub(super) const LEASE: Duration = Duration::from_mins(15);
 
 /// How many rows one transaction ends or deletes.
 const SWEEP: usize = 500;
@@ -50,13 +50,13 @@ pub enum Stored {
 
 /// The durable queue.
 pub struct Queue {
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     lookup: LookupKey,
-    clock: Clock,
-    active: Active,
+    pub(super) clock: Clock,
+    pub(super) active: Active,
     fresh: mpsc::UnboundedSender<Job>,
     intake: Mutex<mpsc::UnboundedReceiver<Job>>,
-    wake: Notify,
+    pub(super) wake: Notify,
     events: broadcast::Sender<Event>,
 }
 
@@ -99,14 +99,26 @@ impl Queue {
         let slots = if state == State::Queued { self.slots_for(&entries, &payload) } else { None };
         let lease = slots.is_some().then(|| self.clock.now().plus(LEASE));
         let rows: Vec<Entry> = entries.iter().map(|new| new.entry.clone()).collect();
-        let put = Put { entries, payload: payload.clone(), dedupe: None, counters: Vec::new(), lease };
+        let put = Put {
+            entries,
+            payload: payload.clone(),
+            dedupe: None,
+            counters: Vec::new(),
+            idempotency: None,
+            lease,
+        };
         let waiting = match self.commit_one(Change::Put(Box::new(put))).await?.result {
             Effect::Duplicate(of) => return Ok(Stored::Duplicate(of)),
             Effect::OverLimit(_) => return Ok(Stored::OverLimit),
             Effect::Waiting(ids) => ids,
-            Effect::Done | Effect::Rows(_) | Effect::LostLease | Effect::NotFound | Effect::NotAllowed(_) => {
-                Vec::new()
-            }
+            Effect::Done
+            | Effect::Rows(_)
+            | Effect::Repeated(_)
+            | Effect::Mismatch
+            | Effect::Stale
+            | Effect::LostLease
+            | Effect::NotFound
+            | Effect::NotAllowed(_) => Vec::new(),
         };
         match (slots, lease) {
             (Some(slots), Some(lease)) => {
@@ -116,6 +128,11 @@ impl Queue {
             _ => self.wake.notify_one(),
         }
         Ok(Stored::New(id))
+    }
+
+    /// A keyed digest, for what must be found again and not be read.
+    pub fn digest(&self, purpose: &str, parts: &[&[u8]]) -> Digest {
+        self.lookup.digest(purpose, parts)
     }
 
     fn entries(
@@ -161,7 +178,12 @@ impl Queue {
         entries.iter().map(|new| self.active.reserve(new.entry.class, weight)).collect()
     }
 
-    fn hand_on(&self, leased: impl Iterator<Item = (Entry, Slot)>, payload: &Payload, lease: Timestamp) {
+    pub(super) fn hand_on(
+        &self,
+        leased: impl Iterator<Item = (Entry, Slot)>,
+        payload: &Payload,
+        lease: Timestamp,
+    ) {
         for (mut entry, slot) in leased {
             entry.state = State::Attempting;
             let claimed = Claimed { entry, payload: payload.clone(), lease };
@@ -304,7 +326,7 @@ impl Queue {
 
     /// The key under which a recipient's messages are found.
     pub fn recipient_key(&self, recipient: &Recipient) -> Digest {
-        self.lookup.digest("recipient", &[recipient.lookup_form().as_bytes()])
+        recipient_key(&self.lookup, recipient)
     }
 
     /// Waits for what is under way, then closes the store.
@@ -312,7 +334,7 @@ impl Queue {
         self.store.close().await
     }
 
-    async fn commit_one(&self, change: Change) -> Result<Applied, StoreError> {
+    pub(super) async fn commit_one(&self, change: Change) -> Result<Applied, StoreError> {
         let applied = self.store.commit(vec![change]).await?.pop();
         let applied = applied.ok_or_else(|| StoreError::Failed("the store answered nothing".to_owned()))?;
         for event in &applied.events {
@@ -326,6 +348,11 @@ impl Queue {
         }
         Ok(applied)
     }
+}
+
+/// The key under which a recipient's messages are found, where the queue itself is not open.
+pub fn recipient_key(lookup: &LookupKey, recipient: &Recipient) -> Digest {
+    lookup.digest("recipient", &[recipient.lookup_form().as_bytes()])
 }
 
 impl std::fmt::Debug for Queue {

@@ -6,6 +6,7 @@ use super::{Entry, State};
 use crate::clock::Timestamp;
 use crate::event::Kind;
 use crate::ident::Class;
+use crate::mail::Recipient;
 use crate::outcome::{Outcome, Reason, ReasonClass};
 
 /// How long to wait before an urgent message without an answer is sent a second time, and any other again.
@@ -13,6 +14,9 @@ const PAUSE_IN_DOUBT: Duration = Duration::from_secs(5);
 
 /// How long before its end a message is tried for the last time.
 const LAST_CHANCE: Duration = Duration::from_secs(5);
+
+/// The same for a text: its provider wants more than five seconds left.
+const LAST_CHANCE_TEXT: Duration = Duration::from_secs(8);
 
 /// What an attempt made of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +65,12 @@ pub fn settle(
             event: Kind::HandedOver,
             ..base
         },
+        Outcome::Taken { reference } => Settlement {
+            state: State::AwaitingReport,
+            reference: Some(reference.clone()),
+            event: Kind::HandedOver,
+            ..base
+        },
         Outcome::Refused(reason) => {
             Settlement { state: State::Failed, reason: Some(reason.clone()), event: Kind::Failed, ..base }
         }
@@ -76,6 +86,10 @@ pub fn settle(
         Outcome::InDoubt(reason) => {
             let in_doubt = entry.in_doubt.saturating_add(1);
             let settled = Settlement { in_doubt, reason: Some(reason.clone()), ..base };
+            // A text is never posted twice by itself: only its provider can tell whether it was sent.
+            if matches!(entry.recipient, Recipient::Phone(_)) {
+                return Settlement { state: State::AwaitingReport, ..settled };
+            }
             match entry.class {
                 Class::Urgent if in_doubt > 1 => {
                     Settlement { state: State::Unknown, event: Kind::Unknown, ..settled }
@@ -98,16 +112,22 @@ fn again(entry: &Entry, settled: Settlement, now: Timestamp) -> Settlement {
     if settled.next_attempt < entry.expires {
         return settled;
     }
-    let last_chance = entry.expires.minus(LAST_CHANCE);
+    let before = match entry.recipient {
+        Recipient::Mail(_) => LAST_CHANCE,
+        Recipient::Phone(_) | Recipient::Forgotten => LAST_CHANCE_TEXT,
+    };
+    let last_chance = entry.expires.minus(before);
     if last_chance > now.plus(Duration::from_secs(1)) {
         return Settlement { next_attempt: last_chance, ..settled };
     }
     // An attempt in doubt may have arrived: to say "expired" would be to say that it did not.
     let (state, event) =
         if settled.in_doubt > 0 { (State::Unknown, Kind::Unknown) } else { (State::Expired, Kind::Expired) };
-    let last = settled.reason.as_ref().map(ToString::to_string).unwrap_or_default();
-    let reason =
-        Reason::new(ReasonClass::Expired, format!("its life ended before another attempt; last: {last}"));
+    let words = "its life ended before another attempt; last: ";
+    let reason = match &settled.reason {
+        Some(last) => Reason::quoting(ReasonClass::Expired, words, last),
+        None => Reason::new(ReasonClass::Expired, "its life ended before another attempt"),
+    };
     Settlement { state, event, reason: Some(reason), ..settled }
 }
 
@@ -218,6 +238,21 @@ mod tests {
         assert_eq!((second.state, second.event), (State::Unknown, Kind::Unknown));
         let normal = settled(&entry(Class::Normal, 3, 2), &outcome, 100);
         assert_eq!((normal.state, normal.in_doubt, normal.next_attempt), (State::Queued, 3, at(105)));
+    }
+
+    #[test]
+    fn a_text_awaits_its_providers_word_and_is_never_posted_again_by_itself() {
+        let phone = Recipient::Phone(crate::mail::PhoneNumber::parse("+12025550100").unwrap());
+        for class in [Class::Urgent, Class::Normal] {
+            let text = Entry { recipient: phone.clone(), ..entry(class, 1, 0) };
+            let outcome = Outcome::InDoubt(Reason::new(ReasonClass::Timeout, "no answer"));
+            let doubt = settled(&text, &outcome, 100);
+            assert_eq!((doubt.state, doubt.event), (State::AwaitingReport, Kind::Deferred));
+            assert_eq!((doubt.attempts, doubt.in_doubt, doubt.reference), (2, 1, None));
+            let taken = settled(&text, &Outcome::Taken { reference: "SM1".to_owned() }, 100);
+            assert_eq!((taken.state, taken.event), (State::AwaitingReport, Kind::HandedOver));
+            assert_eq!((taken.attempts, taken.in_doubt, taken.reference.as_deref()), (2, 0, Some("SM1")));
+        }
     }
 
     #[test]

@@ -26,11 +26,15 @@ pub enum State {
     Removed,
     /// It was sent, no answer came, and it won't be sent again.
     Unknown,
+    /// The provider took a text, or may have it; its word on what became of it is awaited.
+    AwaitingReport,
+    /// The provider says that it arrived.
+    Delivered,
 }
 
 impl State {
     /// Every state, in the order of their stored numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Queued,
         Self::Attempting,
         Self::Held,
@@ -41,6 +45,8 @@ impl State {
         Self::Superseded,
         Self::Removed,
         Self::Unknown,
+        Self::AwaitingReport,
+        Self::Delivered,
     ];
 
     /// The state's name.
@@ -56,35 +62,50 @@ impl State {
             Self::Superseded => "superseded",
             Self::Removed => "removed",
             Self::Unknown => "unknown",
+            Self::AwaitingReport => "awaiting-report",
+            Self::Delivered => "delivered",
         }
     }
 
-    /// Whether nothing can happen to it any more. A payload is kept only for states that are not final.
+    /// Whether we do nothing more with it: its payload is erased. A provider's late word may still say more of a text
+    /// that was handed over or whose end is unknown.
     pub fn is_final(self) -> bool {
         match self {
-            Self::Queued | Self::Attempting | Self::Held | Self::Suppressed => false,
+            Self::Queued | Self::Attempting | Self::Held | Self::Suppressed | Self::AwaitingReport => false,
             Self::HandedOver
             | Self::Failed
             | Self::Expired
             | Self::Superseded
             | Self::Removed
-            | Self::Unknown => true,
+            | Self::Unknown
+            | Self::Delivered => true,
         }
     }
 
     /// Whether `next` may follow this state. The one table of transitions; the store refuses any other.
     pub fn may_become(self, next: Self) -> bool {
         use State::{
-            Attempting, Expired, Failed, HandedOver, Held, Queued, Removed, Superseded, Suppressed, Unknown,
+            Attempting, AwaitingReport, Delivered, Expired, Failed, HandedOver, Held, Queued, Removed,
+            Superseded, Suppressed, Unknown,
         };
         match self {
             // Unknown: its life ended after an attempt that got no answer.
             Queued => matches!(next, Attempting | Held | Expired | Superseded | Removed | Unknown),
-            Attempting => matches!(next, Queued | HandedOver | Failed | Expired | Superseded | Unknown),
+            Attempting => matches!(
+                next,
+                Queued | HandedOver | Failed | Expired | Superseded | Unknown | AwaitingReport | Delivered
+            ),
+            // Queued: it certainly did not arrive, and is sent once more. HandedOver: no word came in its life.
+            AwaitingReport => {
+                matches!(next, Queued | HandedOver | Delivered | Failed | Superseded | Removed | Unknown)
+            }
             // Released, or at the end of its life: a held message is suppressed.
             Held => matches!(next, Queued | Suppressed | Removed | Superseded),
             Suppressed => matches!(next, Queued | Removed),
-            HandedOver | Failed | Expired | Superseded | Removed | Unknown => false,
+            // The provider's word may come after its life.
+            HandedOver => matches!(next, Delivered | Failed),
+            Unknown => matches!(next, HandedOver | Delivered | Failed),
+            Failed | Expired | Superseded | Removed | Delivered => false,
         }
     }
 }
@@ -93,11 +114,34 @@ impl State {
 mod tests {
     use super::*;
 
+    fn next(state: State) -> Vec<State> {
+        State::ALL.into_iter().filter(|next| state.may_become(*next)).collect()
+    }
+
     #[test]
-    fn nothing_follows_a_final_state_and_something_follows_every_other() {
-        for state in State::ALL {
-            let goes_on = State::ALL.into_iter().any(|next| state.may_become(next));
-            assert_eq!(goes_on, !state.is_final(), "{state:?}");
+    fn what_is_not_final_goes_on() {
+        for state in State::ALL.into_iter().filter(|state| !state.is_final()) {
+            assert!(!next(state).is_empty(), "{state:?}");
         }
+    }
+
+    #[test]
+    fn only_a_late_word_follows_a_final_state_and_nothing_is_sent_again() {
+        for state in State::ALL.into_iter().filter(|state| state.is_final()) {
+            let expected: &[State] = match state {
+                State::HandedOver => &[State::Failed, State::Delivered],
+                State::Unknown => &[State::HandedOver, State::Failed, State::Delivered],
+                _ => &[],
+            };
+            assert_eq!(next(state), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn stored_numbers_stay() {
+        let names: Vec<_> = State::ALL.into_iter().map(State::as_str).collect();
+        let expected = "queued attempting held suppressed handed-over failed expired superseded removed unknown \
+                        awaiting-report delivered";
+        assert_eq!(names.join(" "), expected);
     }
 }

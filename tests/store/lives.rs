@@ -1,5 +1,7 @@
 //! What time, operators and stops do to messages, against the trait.
 
+use std::time::Duration;
+
 use authrelay::clock::Timestamp;
 use authrelay::event::{Event, Kind};
 use authrelay::ident::{Class, MessageId};
@@ -26,16 +28,19 @@ async fn a_stop_in_the_middle_loses_nothing(backend: &dyn Backend) {
         draft("shop", "+12025550100", START).payload(sms("123456")).leased(after(900)).stored(&*store).await;
     let marked =
         draft("shop", "+12025550101", START).payload(sms("1234")).leased(after(900)).stored(&*store).await;
-    let mark = Change::Mark { id: marked, lease: after(900) };
-    assert_eq!(commit(&*store, mark).await.result, Effect::Done);
+    assert_eq!(commit(&*store, mark(marked, after(900))).await.result, Effect::Done);
     let old =
         draft("shop", "bert@example.com", START).supersedes("k").leased(after(900)).stored(&*store).await;
     let (new, _) = draft("shop", "bert@example.com", after(1)).supersedes("k").store(&*store).await;
     drop(store);
 
     let store = backend.open(after(5));
-    assert_eq!(state(&*store, marked).await, State::Unknown);
-    assert_eq!(told(&*store, marked).await, [Kind::Received, Kind::Unknown]);
+    // A text may have been posted: only its provider can tell.
+    let doubtful = entry(&*store, marked).await;
+    assert_eq!((doubtful.state, doubtful.in_doubt, doubtful.attempts), (State::AwaitingReport, 1, 1));
+    assert_eq!((doubtful.reference, doubtful.upstream), (None, Some("provider".into())));
+    assert_eq!(told(&*store, marked).await, [Kind::Received, Kind::Deferred]);
+    assert_eq!(store.next_report().await.unwrap(), Some(after(10)));
     assert_eq!(state(&*store, old).await, State::Superseded);
     assert_eq!(store.next_due(Class::Urgent).await.unwrap(), Some(after(1)));
     let mut due = claim(&*store, Class::Urgent, 10, after(5)).await;
@@ -54,12 +59,13 @@ async fn a_lease_that_passes_is_due_again(backend: &dyn Backend) {
     let id = long(draft("shop", "anna@example.com", START)).leased(after(900)).stored(&*store).await;
     let text = long(draft("shop", "+12025550100", START)).payload(sms("1234")).leased(after(900));
     let marked = text.stored(&*store).await;
-    commit(&*store, Change::Mark { id: marked, lease: after(900) }).await;
+    commit(&*store, mark(marked, after(900))).await;
     assert!(claim(&*store, Class::Urgent, 10, after(899)).await.is_empty());
     let again = claim_one(&*store, after(900)).await;
     assert_eq!((again.entry().id, again.lease()), (id, after(1800)));
-    assert_eq!(state(&*store, marked).await, State::Unknown);
-    assert_eq!(told(&*store, marked).await, [Kind::Received, Kind::Unknown]);
+    assert_eq!(state(&*store, marked).await, State::AwaitingReport);
+    assert_eq!(told(&*store, marked).await, [Kind::Received, Kind::Deferred]);
+    tokio::time::timeout(Duration::from_secs(1), store.reports_woken()).await.expect("told of it");
 }
 
 async fn lives_end(backend: &dyn Backend) {

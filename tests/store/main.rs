@@ -1,5 +1,6 @@
-//! What a store of the queue must do. `suite`, `lives` and `model` know nothing but the trait, so that every store passes the
-//! same tests; `sqlite` holds what only a file can be asked.
+//! What a store of the queue must do. `suite`, `lives`, `texts`, `requests` and `model` know nothing but the trait, so that every store passes the
+//! same tests; `sqlite`, `forgetting` and `migration` hold what only a
+//! file can be asked; `codes` asks the queue on top.
 #![allow(missing_docs, reason = "nobody outside calls it")]
 #![expect(
     clippy::unwrap_used,
@@ -23,11 +24,16 @@ macro_rules! suite {
     };
 }
 
+mod codes;
 mod faults;
+mod forgetting;
 mod lives;
+mod migration;
 mod model;
+mod requests;
 #[path = "../common/skipped.rs"]
 mod skipped;
 mod sqlite;
 mod suite;
 mod support;
+mod texts;

@@ -106,7 +106,7 @@ async fn a_lost_lease_changes_nothing(backend: &dyn Backend) {
     let mut ask = Vec::new();
     for (id, lease) in [(id, wrong), (MessageId::generate(), claimed.lease())] {
         ask.push(settle_id(id, lease, done.clone(), START));
-        ask.push(Change::Mark { id, lease });
+        ask.push(mark(id, lease));
         ask.push(Change::GiveBack { id, lease, next_attempt: START, reason: None });
     }
     let effects: Vec<Effect> = store.commit(ask).await.unwrap().into_iter().map(|one| one.result).collect();
@@ -242,7 +242,7 @@ async fn counters_refuse_the_whole_put(backend: &dyn Backend) {
         limit,
     };
     let send = async |counters: Vec<Counter>| {
-        let mut draft = draft("shop", "+12025550100", START);
+        let mut draft = draft("shop", "+12025550100", START).payload(sms("123456"));
         draft.put.counters = counters;
         draft.store(&*store).await
     };

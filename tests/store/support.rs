@@ -13,8 +13,8 @@ use authrelay::policy::SenderPolicy;
 use authrelay::queue::History;
 use authrelay::queue::store::sqlite::SqliteStore;
 use authrelay::queue::{
-    Applied, Change, ClaimRequest, Claimed, Effect, Entry, Factor, Keyring, NewEntry, Payload, Put, Query,
-    Settle, Settlement, State, Store,
+    Applied, Change, ClaimRequest, Claimed, Effect, Entry, Keyring, NewEntry, Payload, Put, Query, Settle,
+    Settlement, State, Store,
 };
 use authrelay::rewrite::Plan;
 use authrelay::secret::{Digest, Secret};
@@ -80,7 +80,12 @@ pub fn mail(text: &str) -> Payload {
 }
 
 pub fn sms(code: &str) -> Payload {
-    Payload::Sms { code: Secret::new(code), host: "example.com".to_owned(), factor: Factor::Secondary }
+    Payload::Sms {
+        code: Secret::new(code),
+        host: "example.com".to_owned(),
+        factor: authrelay::sms::Factor::Secondary,
+        origin_bound: false,
+    }
 }
 
 /// A put in the making.
@@ -123,7 +128,14 @@ pub fn draft_to(client: &str, to: &[&str], at: Timestamp) -> Draft {
         NewEntry { entry, recipient_key: digest(to), supersede_key: None }
     };
     let entries = to.iter().enumerate().map(row).collect();
-    let put = Put { entries, payload: mail("hello\r\n"), dedupe: None, counters: Vec::new(), lease: None };
+    let put = Put {
+        entries,
+        payload: mail("hello\r\n"),
+        dedupe: None,
+        counters: Vec::new(),
+        idempotency: None,
+        lease: None,
+    };
     Draft { put }
 }
 
@@ -188,6 +200,10 @@ pub async fn claim(store: &dyn Store, class: Class, messages: usize, now: Timest
     store.claim(ClaimRequest { class, messages, bytes: 1 << 20, now, lease: LEASE }).await.unwrap()
 }
 
+pub fn mark(id: MessageId, lease: Timestamp) -> Change {
+    Change::Mark { id, lease, upstream: UpstreamName::new("provider") }
+}
+
 /// Claims the one urgent message that must be due.
 pub async fn claim_one(store: &dyn Store, now: Timestamp) -> Claimed {
     let mut claimed = claim(store, Class::Urgent, 10, now).await;
@@ -198,11 +214,15 @@ pub async fn claim_one(store: &dyn Store, now: Timestamp) -> Claimed {
 pub fn settlement(state: State, at: Timestamp) -> Settlement {
     let (event, reason) = match state {
         State::Queued => (Kind::Deferred, Some(Reason::reply(451, "4.2.0 later"))),
-        State::HandedOver => (Kind::HandedOver, None),
+        State::HandedOver | State::AwaitingReport => (Kind::HandedOver, None),
         State::Unknown => (Kind::Unknown, Some(Reason::new(ReasonClass::Timeout, "no answer"))),
         _ => (Kind::Failed, Some(Reason::reply(550, "5.1.1 nobody"))),
     };
-    let reference = (state == State::HandedOver).then(|| "2.0.0 queued as 4Xyz".to_owned());
+    let reference = match state {
+        State::HandedOver => Some("2.0.0 queued as 4Xyz".to_owned()),
+        State::AwaitingReport => Some("SM1".to_owned()),
+        _ => None,
+    };
     let in_doubt = u32::from(state == State::Unknown);
     Settlement { state, next_attempt: at, attempts: 1, in_doubt, reason, reference, event }
 }

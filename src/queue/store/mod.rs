@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Claimed, Entry, NewEntry, Payload, Settlement, State};
+use super::{Awaited, Claimed, Entry, Idempotency, NewEntry, Payload, Settlement, State};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::ident::{Class, ClientName, MessageId, UpstreamName};
@@ -60,6 +60,8 @@ pub enum Change {
         id: MessageId,
         /// Its lease.
         lease: Timestamp,
+        /// Who is about to be sent it: whose word counts after a crash.
+        upstream: UpstreamName,
     },
     /// Give a claimed message back without an attempt having been made.
     GiveBack {
@@ -82,16 +84,37 @@ pub enum Change {
         at: Timestamp,
     },
     /// End what has expired by `now`: queued rows expire, held rows are suppressed, payloads of suppressed rows are
-    /// erased. At most `limit` rows.
+    /// erased, texts without their provider's word stay handed over or unknown. At most `limit` rows.
     Expire {
         /// The time to compare with.
         now: Timestamp,
         /// The most rows to end.
         limit: usize,
     },
+    /// What a provider says became of a text.
+    Report(Box<Report>),
+    /// The provider had nothing to say when it was asked: not to be asked before `until`. Counts one poll.
+    Postpone {
+        /// The message.
+        id: MessageId,
+        /// Not before this; `None`: not again.
+        until: Option<Timestamp>,
+    },
+    /// Note, once, whether a client's code was used, and count up counters of it.
+    Feedback {
+        /// The message.
+        id: MessageId,
+        /// Whose it has to be.
+        client: ClientName,
+        /// Whether the code was used.
+        used: bool,
+        /// To be counted up where this is the first word on it.
+        counters: Vec<Counter>,
+    },
     /// Store events that belong to no row, such as a refusal, each with the key of its recipient.
     Record(Vec<(Digest, Event)>),
-    /// Delete ended rows and events older than `before`. At most `limit` rows of each.
+    /// Delete ended rows and events older than `before`, and whatever else is over by now. Rows that a repeated request
+    /// may still ask for stay. At most `limit` rows of each.
     Prune {
         /// Ended before this.
         before: Timestamp,
@@ -112,8 +135,40 @@ pub struct Put {
     pub dedupe: Option<(Digest, Timestamp)>,
     /// Counters to check and count up; one at its limit refuses the whole put.
     pub counters: Vec<Counter>,
+    /// What the request is known by if it is repeated: the same key is stored once.
+    pub idempotency: Option<Idempotency>,
     /// Store the rows as claimed with this lease, because a worker takes them straight from memory.
     pub lease: Option<Timestamp>,
+}
+
+/// What a provider says became of a text.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The message.
+    pub id: MessageId,
+    /// The upstream that says so; a row that went another way is not its to speak of.
+    pub upstream: UpstreamName,
+    /// The attempt it speaks of; an older one than the row's last changes nothing.
+    pub attempt: u32,
+    /// The provider's own id of the text.
+    pub reference: String,
+    /// What became of it.
+    pub news: News,
+    /// When we heard.
+    pub at: Timestamp,
+}
+
+/// What became of a text. Later variants never give way to earlier ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// The provider has it and works on it.
+    Underway,
+    /// It did not arrive, and another try is worth it: made once, within its life.
+    Retry(Reason),
+    /// It did not arrive and will not.
+    Failed(Reason),
+    /// It arrived.
+    Delivered,
 }
 
 /// One counter that guards money or people.
@@ -186,6 +241,12 @@ pub enum Effect {
     Duplicate(MessageId),
     /// Nothing was stored: the counter at this index is at its limit.
     OverLimit(usize),
+    /// Nothing was stored: the same request is stored already, under this id.
+    Repeated(MessageId),
+    /// Nothing was stored: the same key came with another request before.
+    Mismatch,
+    /// Nothing changed: it was known before, or later news are known.
+    Stale,
     /// Nothing changed: the lease is not the row's any more.
     LostLease,
     /// Nothing changed: there is no such row.
@@ -266,6 +327,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// When the next `Change::Expire` will find something; `None` when nothing can expire.
     async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Texts whose provider is due to be asked what became of them, at most `limit`, the longest due first.
+    async fn due_reports(&self, now: Timestamp, limit: usize) -> Result<Vec<Awaited>, StoreError>;
+
+    /// Waits until a text has come to await its provider's report, since the last time this was told. One caller at a
+    /// time.
+    async fn reports_woken(&self);
+
+    /// When the next provider is due to be asked; `None` when none is.
+    async fn next_report(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// How far counters have come, by key and start of the window; 0 for those never counted.
+    async fn amounts(&self, of: Vec<(Digest, Timestamp)>) -> Result<Vec<u64>, StoreError>;
 
     /// Rows, newest first. Reads alongside writers.
     async fn find(&self, query: Query) -> Result<Vec<Entry>, StoreError>;

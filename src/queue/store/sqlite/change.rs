@@ -2,16 +2,22 @@
 //!
 //! Everything here runs inside the writer's transaction.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::row::{Stored, Told, failed, json, not_sealed, or_null, sealed, state_number};
+use super::row::{Medium, Stored, Told, failed, json, not_sealed, or_null, sealed, state_number};
 use crate::clock::Timestamp;
 use crate::event::{Event, Kind};
-use crate::ident::MessageId;
+use crate::ident::{MessageId, UpstreamName};
 use crate::outcome::{Reason, ReasonClass};
 use crate::queue::State;
 use crate::queue::keyring::Keyring;
+use crate::queue::report::superseded;
 use crate::queue::store::{Applied, Effect, Operation, Settle, StoreError, operator_reason};
+
+/// How long a provider is given to report by itself before it is asked for the first time.
+const FIRST_POLL: Duration = Duration::from_secs(5);
 
 /// One change under way: what it works on, and what it leaves for its caller.
 pub(super) struct Work<'a> {
@@ -23,11 +29,13 @@ pub(super) struct Work<'a> {
     pub(super) wakes: bool,
     /// Something was erased: the write-ahead log still holds it.
     pub(super) erased: bool,
+    /// A text came to await its provider's report.
+    pub(super) awaits: bool,
 }
 
 impl<'a> Work<'a> {
     pub(super) fn new(conn: &'a Connection, keyring: &'a Keyring) -> Self {
-        Self { conn, keyring, events: Vec::new(), wakes: false, erased: false }
+        Self { conn, keyring, events: Vec::new(), wakes: false, erased: false, awaits: false }
     }
 
     /// What is told to the caller of the change that ends here.
@@ -63,12 +71,18 @@ impl<'a> Work<'a> {
         Ok(Effect::Done)
     }
 
-    /// Notes that an attempt is being made which must not be repeated after a crash.
-    pub(super) fn mark(&mut self, id: MessageId, lease: Timestamp) -> Result<Effect, StoreError> {
+    /// Notes that an attempt is being made which must not be repeated after a crash, and with whom.
+    pub(super) fn mark(
+        &mut self,
+        id: MessageId,
+        lease: Timestamp,
+        upstream: &UpstreamName,
+    ) -> Result<Effect, StoreError> {
         match self.leased(id, lease)? {
             Ok(row) => {
-                let sql = "UPDATE message SET marked = 1 WHERE number = ?1";
-                self.conn.prepare_cached(sql).and_then(|mut s| s.execute([row.number])).map_err(failed)?;
+                let sql = "UPDATE message SET marked = 1, upstream = ?2 WHERE number = ?1";
+                let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
+                statement.execute(params![row.number, upstream.as_str()]).map_err(failed)?;
                 Ok(Effect::Done)
             }
             Err(effect) => Ok(effect),
@@ -144,7 +158,21 @@ impl<'a> Work<'a> {
             let text = "an attempt was cut off, and it is not known whether it arrived";
             row.entry.reason = Some(Reason::new(ReasonClass::Local, text));
             row.entry.in_doubt = row.entry.in_doubt.saturating_add(1);
-            return self.advance(row, State::Unknown, now, Some(Kind::Unknown));
+            row.marked = false;
+            let (next, kind) = match row.medium {
+                // Its provider can tell, and names the attempt by its number: so it counts.
+                Medium::Text => {
+                    row.entry.attempts = row.entry.attempts.saturating_add(1);
+                    let lives = row.entry.expires > now;
+                    if lives {
+                        (State::AwaitingReport, Kind::Deferred)
+                    } else {
+                        (State::Unknown, Kind::Unknown)
+                    }
+                }
+                Medium::Mail => (State::Unknown, Kind::Unknown),
+            };
+            return self.advance(row, next, now, Some(kind));
         }
         self.requeue(row, now, now)
     }
@@ -152,7 +180,8 @@ impl<'a> Work<'a> {
     /// Makes a row's next state so. The caller has checked that it may follow, and set what else changes in `row`.
     ///
     /// An attempted row that a newer one supersedes does not go back into the queue: it ends here. Whatever follows an
-    /// attempt, the newer one that waited for it is free now.
+    /// attempt, the newer one that waited for it is free now. A text that awaits its report stays superseded, so that
+    /// no report has it sent again.
     pub(super) fn advance(
         &mut self,
         mut row: Stored,
@@ -163,8 +192,11 @@ impl<'a> Work<'a> {
         let was = row.entry.state;
         if was == State::Attempting {
             row.lease = None;
-            if let Some(newer) = row.superseded_by.take() {
+            if let Some(newer) = row.superseded_by {
                 self.free(newer)?;
+                if next != State::AwaitingReport {
+                    row.superseded_by = None;
+                }
                 if next == State::Queued {
                     next = State::Superseded;
                     kind = Some(Kind::Superseded);
@@ -172,6 +204,7 @@ impl<'a> Work<'a> {
                 }
             }
         }
+        self.set_poll(&mut row, next, at);
         row.entry.state = next;
         // A held message at the end of its life is suppressed, and can't be released any more.
         if next.is_final() || next == State::Suppressed {
@@ -182,18 +215,42 @@ impl<'a> Work<'a> {
         } else {
             self.write(&row, Some(row.entry.expires), None)?;
         }
-        let Some(kind) = kind else { return Ok(()) };
+        match kind {
+            Some(kind) => self.tell_of(&row, was, kind, at),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells of a row that stood at `was`. What is said of an upstream's part in it names the upstream.
+    pub(super) fn tell_of(
+        &mut self,
+        row: &Stored,
+        was: State,
+        kind: Kind,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut event = Event::new(kind, at, row.entry.about());
         event.attempts = row.entry.attempts;
         event.reason.clone_from(&row.entry.reason);
         event.reference.clone_from(&row.entry.reference);
-        if was == State::Attempting {
+        if matches!(was, State::Attempting | State::AwaitingReport | State::HandedOver | State::Unknown) {
             event.upstream.clone_from(&row.entry.upstream);
         }
         self.tell(row.number, event)
     }
 
-    fn write(
+    /// A provider that owes a report is asked for it after a while, and not any more once it is of no use.
+    fn set_poll(&mut self, row: &mut Stored, next: State, at: Timestamp) {
+        if next != State::AwaitingReport {
+            row.next_poll = None;
+        } else if row.entry.state != State::AwaitingReport {
+            row.polls = 0;
+            row.next_poll = Some(at.plus(FIRST_POLL));
+            self.awaits = true;
+        }
+    }
+
+    pub(super) fn write(
         &self,
         row: &Stored,
         ends: Option<Timestamp>,
@@ -209,7 +266,8 @@ impl<'a> Work<'a> {
         };
         let sql = "UPDATE message SET state = ?2, next_attempt = ?3, attempts = ?4, in_doubt = ?5, marked = ?6, \
                    superseded_by = ?7, lease = ?8, ends = ?9, ended = ?10, outcome = ?11, upstream = ?12, \
-                   payload = ?13 WHERE number = ?1";
+                   payload = ?13, resent = ?14, polls = ?15, next_poll = ?16, \
+                   recipient = CASE WHEN kind = 1 AND ?13 IS NULL THEN X'' ELSE recipient END WHERE number = ?1";
         let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
         let values = params![
             row.number,
@@ -225,6 +283,9 @@ impl<'a> Work<'a> {
             outcome,
             entry.upstream.as_ref().map(crate::ident::UpstreamName::as_str),
             row.payload,
+            row.resent,
+            row.polls,
+            or_null(row.next_poll.map(Timestamp::as_millis)),
         ];
         statement.execute(values).map(drop).map_err(failed)
     }
@@ -247,9 +308,4 @@ impl<'a> Work<'a> {
         self.wakes |= state == Some(state_number(State::Queued));
         Ok(())
     }
-}
-
-/// Why a superseded row ended.
-pub(super) fn superseded() -> Reason {
-    Reason::new(ReasonClass::Superseded, "a newer message took its place")
 }

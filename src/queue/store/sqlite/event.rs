@@ -11,13 +11,14 @@ use super::change::Work;
 use super::row::{Stored, failed, json, not_sealed, sealed, time};
 use crate::event::{Event, Kind};
 use crate::ident::{MessageId, UpstreamName};
+use crate::mail::Recipient;
 use crate::outcome::Reason;
 use crate::queue::keyring::Keyring;
 use crate::queue::store::{Effect, History, StoreError};
 use crate::secret::Digest;
 
 /// Kinds by their stored number. Only ever grows at its end.
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind::Received,
     Kind::Refused,
     Kind::Suppressed,
@@ -30,6 +31,7 @@ const KINDS: [Kind; 12] = [
     Kind::Superseded,
     Kind::Removed,
     Kind::Unknown,
+    Kind::Delivered,
 ];
 
 /// What an event says beyond its message's row.
@@ -48,9 +50,17 @@ pub(super) struct Loose {
 }
 
 impl Loose {
-    /// Seals an event that belongs to no row.
+    /// Seals an event that belongs to no row. A number is not kept: such an event is found by the key alone.
     pub(super) fn seal(recipient_key: Digest, event: Event, keyring: &Keyring) -> Result<Self, StoreError> {
-        let sealed = keyring.seal(sealed::DETAIL, event.id.as_bytes(), &json(&event)?).map_err(not_sealed)?;
+        let plain = match &event.subject.recipient {
+            Recipient::Phone(_) => {
+                let mut kept = event.clone();
+                kept.subject.recipient = Recipient::Forgotten;
+                json(&kept)?
+            }
+            Recipient::Mail(_) | Recipient::Forgotten => json(&event)?,
+        };
+        let sealed = keyring.seal(sealed::DETAIL, event.id.as_bytes(), &plain).map_err(not_sealed)?;
         Ok(Self { event, recipient_key, sealed })
     }
 }

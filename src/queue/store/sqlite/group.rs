@@ -23,6 +23,8 @@ pub(super) struct Group<'a> {
     pub(super) doubtful: Doubtful,
     /// Something was erased.
     pub(super) erased: bool,
+    /// A text came to await its provider's report.
+    pub(super) awaits: bool,
     /// The whole transaction is gone, and why.
     pub(super) lost: Option<StoreError>,
 }
@@ -38,7 +40,7 @@ impl<'a> Group<'a> {
     /// A group in a transaction that was begun just now.
     pub(super) fn new(conn: &'a Connection, keyring: &'a Keyring, now: Timestamp) -> Self {
         let doubtful = Doubtful::default();
-        Self { conn, keyring, now, made: Vec::new(), doubtful, erased: false, lost: None }
+        Self { conn, keyring, now, made: Vec::new(), doubtful, erased: false, awaits: false, lost: None }
     }
 
     /// Makes one job. Where it fails it is undone alone.
@@ -79,6 +81,7 @@ impl<'a> Group<'a> {
         match made {
             Ok(made) => {
                 self.erased |= work.erased;
+                self.awaits |= work.awaits;
                 Ok((made, work.events))
             }
             Err(error) => {
@@ -103,11 +106,14 @@ impl<'a> Group<'a> {
                     work.put(&put)?
                 }
                 Prepared::Settle(settle) => work.settle(*settle)?,
-                Prepared::Mark { id, lease } => work.mark(id, lease)?,
+                Prepared::Mark { id, lease, upstream } => work.mark(id, lease, &upstream)?,
                 Prepared::GiveBack { id, lease, next_attempt, reason } => {
                     work.give_back(id, lease, next_attempt, reason)?
                 }
                 Prepared::Operate { id, operation, at } => work.operate(id, operation, at)?,
+                Prepared::Report(report) => work.report(&report)?,
+                Prepared::Postpone { id, until } => work.postpone(id, until)?,
+                Prepared::Feedback(feedback) => work.feedback(&feedback)?,
                 Prepared::Expire { now, limit } => work.expire(now, limit)?,
                 Prepared::Record(events) => work.record_all(events)?,
                 Prepared::Prune { before, limit } => work.prune(before, self.now, limit)?,
@@ -131,6 +137,7 @@ pub(super) fn take_out(conn: &Connection, doubtful: &Doubtful) -> Result<(), Sto
         let Some((number, payload)) = found else { continue };
         conn.execute("DELETE FROM event WHERE message = ?1", [number]).map_err(failed)?;
         conn.execute("DELETE FROM message WHERE number = ?1", [number]).map_err(failed)?;
+        conn.execute("DELETE FROM idempotency WHERE message = ?1", [id.as_bytes()]).map_err(failed)?;
         // All rows of its submission go, so no other row needs the payload.
         conn.execute("DELETE FROM payload_refs WHERE payload = ?1", [payload]).map_err(failed)?;
         conn.execute("UPDATE payload SET plan = NULL, body = NULL WHERE number = ?1", [payload])

@@ -6,11 +6,11 @@
 //!
 //! # What is left of a message
 //!
-//! When a row ends, its payload (plan, code, and the body once no other row needs it) is overwritten in the same
-//! transaction. Until the next truncation of the write-ahead log its sealed bytes are still in there. That comes at most
+//! When a row ends, its payload (plan, the code and the number of a text, and the body once no other row needs it) is
+//! overwritten in the same transaction. Until the next truncation of the write-ahead log its sealed bytes are still in there. That comes at most
 //! [`SCRUB_EVERY`] after the end plus the time of the longest reading under way (retried every second), at every clean
-//! stop, and at every start. After that neither the file nor the log holds any byte of it. The recipient, the
-//! application's own id and the reasons stay, sealed, until the row is pruned; of these a sealed copy may remain in
+//! stop, and at every start. After that neither the file nor the log holds any byte of it. The address of a
+//! mail, the application's own id and the reasons stay, sealed, until the row is pruned; of these a sealed copy may remain in
 //! unused parts of the file until those are used again. What the file system or the disk keeps of overwritten blocks is
 //! out of reach from here: there the sealing protects.
 
@@ -22,6 +22,7 @@ mod group;
 mod prepare;
 mod put;
 mod read;
+mod report;
 mod row;
 mod schema;
 mod sweep;
@@ -35,7 +36,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use self::claim::Leased;
 use self::read::{Opened, Readers};
@@ -47,7 +48,8 @@ use crate::event::{Event, Kind};
 use crate::ident::{Class, MessageId};
 use crate::outcome::{Reason, ReasonClass};
 use crate::queue::keyring::Keyring;
-use crate::queue::{Claimed, Entry, Settlement, State};
+use crate::queue::{Awaited, Claimed, Entry, Settlement, State};
+use crate::secret::Digest;
 
 /// The longest that the write-ahead log keeps what was erased, readers aside.
 pub const SCRUB_EVERY: Duration = Duration::from_mins(1);
@@ -80,6 +82,7 @@ struct Inner {
     /// `None` in a store that is only looked at, and once it is closed.
     requests: Mutex<Option<Sender<Request>>>,
     stats: watch::Receiver<Stats>,
+    reports: Arc<Notify>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// What a call answers when there is no writer.
     without_writer: Mutex<StoreError>,
@@ -101,7 +104,8 @@ impl SqliteStore {
     ) -> Result<Self, StoreError> {
         let lock = schema::lock(path)?;
         let conn = schema::open_writer(path, &keyring)?;
-        recover(&conn, &keyring, clock.now())?;
+        let reports = Arc::new(Notify::new());
+        recover(&conn, &keyring, clock.now(), &reports)?;
         let readers = Readers::beside_writer(path.to_owned())?;
         let (stats, watched) = watch::channel(Stats::default());
         let (requests, inbox) = mpsc::channel();
@@ -111,6 +115,7 @@ impl SqliteStore {
             keyring: Arc::clone(&keyring),
             clock,
             stats,
+            reports: Arc::clone(&reports),
             scrub_every,
             lock,
         };
@@ -124,6 +129,7 @@ impl SqliteStore {
             readers,
             requests: Mutex::new(Some(requests)),
             stats: watched,
+            reports,
             thread: Mutex::new(Some(thread)),
             without_writer: Mutex::new(StoreError::Closed),
         };
@@ -139,6 +145,7 @@ impl SqliteStore {
             readers: Readers::offline(path.to_owned(), conn),
             requests: Mutex::new(None),
             stats: watch::channel(Stats::default()).1,
+            reports: Arc::new(Notify::new()),
             thread: Mutex::new(None),
             without_writer: Mutex::new(StoreError::Failed("it was opened for reading only".to_owned())),
         };
@@ -271,6 +278,29 @@ impl Store for SqliteStore {
         self.inner.readers.read(read::next_expiry).await
     }
 
+    async fn due_reports(&self, now: Timestamp, limit: usize) -> Result<Vec<Awaited>, StoreError> {
+        let keyring = Arc::clone(&self.inner.keyring);
+        let read = move |conn: &_| read::due_reports(conn, &keyring, now, limit);
+        let due = self.inner.readers.read(read).await?;
+        if !due.damaged.is_empty() {
+            let not_again = |id| Change::Postpone { id, until: None };
+            self.inner.commit(due.damaged.into_iter().map(not_again).collect()).await?;
+        }
+        Ok(due.awaited)
+    }
+
+    async fn reports_woken(&self) {
+        self.inner.reports.notified().await;
+    }
+
+    async fn next_report(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.readers.read(read::next_report).await
+    }
+
+    async fn amounts(&self, of: Vec<(Digest, Timestamp)>) -> Result<Vec<u64>, StoreError> {
+        self.inner.readers.read(move |conn| read::amounts(conn, &of)).await
+    }
+
     async fn find(&self, query: Query) -> Result<Vec<Entry>, StoreError> {
         let keyring = Arc::clone(&self.inner.keyring);
         self.inner.readers.read(move |conn| read::find(conn, &keyring, &query)).await
@@ -302,12 +332,20 @@ impl std::fmt::Debug for SqliteStore {
 }
 
 /// Puts what was being attempted at the last stop back into the queue, and tells what can't be.
-fn recover(conn: &rusqlite::Connection, keyring: &Keyring, now: Timestamp) -> Result<(), StoreError> {
+fn recover(
+    conn: &rusqlite::Connection,
+    keyring: &Keyring,
+    now: Timestamp,
+    reports: &Notify,
+) -> Result<(), StoreError> {
     group::step(conn, "BEGIN IMMEDIATE")?;
     let mut work = change::Work::new(conn, keyring);
     work.recover_all(now)?;
     group::step(conn, "COMMIT")?;
     work.events.iter().for_each(Event::log);
+    if work.awaits {
+        reports.notify_one();
+    }
     Ok(())
 }
 

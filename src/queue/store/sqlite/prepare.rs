@@ -2,45 +2,60 @@
 //! the one writer only writes.
 
 use super::event::Loose;
-use super::row::{Told, json, not_sealed, sealed};
+use super::row::{Medium, Told, json, not_sealed, sealed};
 use crate::clock::Timestamp;
-use crate::ident::{Class, MessageId};
+use crate::ident::{Class, ClientName, MessageId, UpstreamName};
+use crate::mail::Recipient;
 use crate::outcome::Reason;
 use crate::queue::keyring::Keyring;
-use crate::queue::store::{Change, Counter, Operation, Put, Settle, StoreError};
-use crate::queue::{Factor, NewEntry, Payload, State};
+use crate::queue::store::{Change, Counter, Operation, Put, Report, Settle, StoreError};
+use crate::queue::{Entry, Idempotency, NewEntry, Payload, State};
 use crate::secret::{Digest, Secret};
+use crate::sms::Factor;
 use serde::{Deserialize, Serialize};
 
 /// A change, ready for the writer.
 pub(super) enum Prepared {
     Put(Box<PreparedPut>),
     Settle(Box<Settle>),
-    Mark { id: MessageId, lease: Timestamp },
+    Mark { id: MessageId, lease: Timestamp, upstream: UpstreamName },
     GiveBack { id: MessageId, lease: Timestamp, next_attempt: Timestamp, reason: Option<Reason> },
     Operate { id: MessageId, operation: Operation, at: Timestamp },
     Expire { now: Timestamp, limit: usize },
+    Report(Box<Report>),
+    Postpone { id: MessageId, until: Option<Timestamp> },
+    Feedback(Box<Feedback>),
     Record(Vec<Loose>),
     Prune { before: Timestamp, limit: usize },
+}
+
+/// What a client says of its code.
+pub(super) struct Feedback {
+    pub(super) id: MessageId,
+    pub(super) client: ClientName,
+    pub(super) used: bool,
+    pub(super) counters: Vec<Counter>,
 }
 
 /// A submission with its columns sealed.
 pub(super) struct PreparedPut {
     pub(super) rows: Vec<PreparedRow>,
-    /// 0 for a mail, 1 for a text message.
-    pub(super) kind: i64,
+    pub(super) medium: Medium,
     pub(super) plan: Vec<u8>,
-    pub(super) body: Option<Vec<u8>>,
+    /// A mail's bytes, or a text's number.
+    pub(super) body: Vec<u8>,
     /// What the payload weighs in memory.
     pub(super) size: usize,
     pub(super) dedupe: Option<(Digest, Timestamp)>,
     pub(super) counters: Vec<Counter>,
+    pub(super) idempotency: Option<Idempotency>,
     pub(super) lease: Option<Timestamp>,
 }
 
 /// A row with its columns sealed.
 pub(super) struct PreparedRow {
     pub(super) new: NewEntry,
+    /// Empty for a text: its number stands beside its code.
     pub(super) recipient: Vec<u8>,
     pub(super) application_id: Option<Vec<u8>>,
     pub(super) report_to: Option<Vec<u8>>,
@@ -53,6 +68,8 @@ pub(super) struct SmsPlan {
     pub(super) code: Secret,
     pub(super) host: String,
     pub(super) factor: Factor,
+    #[serde(default)]
+    pub(super) origin_bound: bool,
 }
 
 /// Seals what is to be sealed of all changes.
@@ -70,6 +87,9 @@ pub(super) fn weight(changes: &[Change]) -> usize {
         | Change::GiveBack { .. }
         | Change::Operate { .. }
         | Change::Expire { .. }
+        | Change::Report(_)
+        | Change::Postpone { .. }
+        | Change::Feedback { .. }
         | Change::Prune { .. } => 512,
     };
     changes.iter().map(weigh).sum()
@@ -84,6 +104,9 @@ pub(super) fn lane(changes: &[Change]) -> Class {
         | Change::Mark { .. }
         | Change::GiveBack { .. }
         | Change::Operate { .. }
+        | Change::Report(_)
+        | Change::Postpone { .. }
+        | Change::Feedback { .. }
         | Change::Expire { .. } => false,
     });
     if normal { Class::Normal } else { Class::Urgent }
@@ -93,7 +116,7 @@ fn prepare_one(change: Change, keyring: &Keyring) -> Result<Prepared, StoreError
     Ok(match change {
         Change::Put(put) => Prepared::Put(Box::new(prepare_put(*put, keyring)?)),
         Change::Settle(settle) => Prepared::Settle(settle),
-        Change::Mark { id, lease } => Prepared::Mark { id, lease },
+        Change::Mark { id, lease, upstream } => Prepared::Mark { id, lease, upstream },
         Change::GiveBack { id, lease, next_attempt, reason } => {
             Prepared::GiveBack { id, lease, next_attempt, reason }
         }
@@ -104,6 +127,11 @@ fn prepare_one(change: Change, keyring: &Keyring) -> Result<Prepared, StoreError
             Prepared::Record(sealed.collect::<Result<_, _>>()?)
         }
         Change::Prune { before, limit } => Prepared::Prune { before, limit },
+        Change::Report(report) => Prepared::Report(report),
+        Change::Postpone { id, until } => Prepared::Postpone { id, until },
+        Change::Feedback { id, client, used, counters } => {
+            Prepared::Feedback(Box::new(Feedback { id, client, used, counters }))
+        }
     })
 }
 
@@ -122,24 +150,42 @@ fn prepare_put(put: Put, keyring: &Keyring) -> Result<PreparedPut, StoreError> {
     let seal =
         |column: &str, plain: &[u8]| keyring.seal(column, submission.as_bytes(), plain).map_err(not_sealed);
     let size = put.payload.weight();
-    let (kind, plan, body) = match put.payload {
+    let (medium, plan, body) = match put.payload {
         Payload::Mail { plan, message } => {
-            (0, seal(sealed::PLAN, &json(&plan)?)?, Some(seal(sealed::BODY, &message)?))
+            if put.entries.iter().any(|new| !matches!(new.entry.recipient, Recipient::Mail(_))) {
+                return Err(refuse("a mail to something else than an address"));
+            }
+            (Medium::Mail, seal(sealed::PLAN, &json(&plan)?)?, seal(sealed::BODY, &message)?)
         }
-        Payload::Sms { code, host, factor } => {
-            (1, seal(sealed::PLAN, &json(&SmsPlan { code, host, factor })?)?, None)
+        Payload::Sms { code, host, factor, origin_bound } => {
+            let [NewEntry { entry, .. }] = put.entries.as_slice() else {
+                return Err(refuse("a text to more than one"));
+            };
+            if !matches!(entry.recipient, Recipient::Phone(_)) {
+                return Err(refuse("a text to something else than a phone"));
+            }
+            let plan = SmsPlan { code, host, factor, origin_bound };
+            (Medium::Text, seal(sealed::PLAN, &json(&plan)?)?, seal_recipient(entry, keyring)?)
         }
     };
-    let rows = put.entries.into_iter().map(|new| prepare_row(new, keyring)).collect::<Result<_, _>>()?;
-    let (dedupe, counters, lease) = (put.dedupe, put.counters, put.lease);
-    Ok(PreparedPut { rows, kind, plan, body, size, dedupe, counters, lease })
+    let row = |new| prepare_row(new, medium, keyring);
+    let rows = put.entries.into_iter().map(row).collect::<Result<_, _>>()?;
+    let Put { dedupe, counters, idempotency, lease, .. } = put;
+    Ok(PreparedPut { rows, medium, plan, body, size, dedupe, counters, idempotency, lease })
 }
 
-fn prepare_row(new: NewEntry, keyring: &Keyring) -> Result<PreparedRow, StoreError> {
+fn seal_recipient(entry: &Entry, keyring: &Keyring) -> Result<Vec<u8>, StoreError> {
+    keyring.seal(sealed::RECIPIENT, entry.id.as_bytes(), &json(&entry.recipient)?).map_err(not_sealed)
+}
+
+fn prepare_row(new: NewEntry, medium: Medium, keyring: &Keyring) -> Result<PreparedRow, StoreError> {
     let entry = &new.entry;
     let seal =
         |column: &str, plain: &[u8]| keyring.seal(column, entry.id.as_bytes(), plain).map_err(not_sealed);
-    let recipient = seal(sealed::RECIPIENT, &json(&entry.recipient)?)?;
+    let recipient = match medium {
+        Medium::Mail => seal_recipient(entry, keyring)?,
+        Medium::Text => Vec::new(),
+    };
     let application_id =
         entry.application_id.as_ref().map(|id| seal(sealed::APPLICATION_ID, id.as_bytes())).transpose()?;
     let report_to = entry.report_to.as_ref().map(|to| seal(sealed::REPORT_TO, to.as_str().as_bytes()));

@@ -1,21 +1,25 @@
-//! Storing a submission: the look for an equal one, the counters, what it supersedes, and its rows. All in one
+//! Storing a submission: the look for the same request or an equal one, the counters, what it supersedes, and its rows. All in one
 //! transaction, so that none of it can be true without the others.
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::change::{Work, superseded};
+use super::change::Work;
 use super::prepare::{PreparedPut, PreparedRow};
 use super::row::{COLUMNS, Stored, class_number, failed, or_null, state_number};
 use crate::clock::Timestamp;
 use crate::event::{Event, Kind};
 use crate::ident::MessageId;
-use crate::queue::State;
+use crate::queue::report::superseded;
 use crate::queue::store::{Counter, Effect, StoreError};
+use crate::queue::{Idempotency, State};
 use crate::secret::Digest;
 
 impl Work<'_> {
     /// Stores a submission, or nothing where an equal one is there or a counter is at its limit.
     pub(super) fn put(&mut self, put: &PreparedPut) -> Result<Effect, StoreError> {
+        if let Some(known) = self.known_request(put)? {
+            return Ok(known);
+        }
         if let Some((key, since)) = put.dedupe
             && let Some(equal) = self.equal(key, since)?
         {
@@ -47,7 +51,35 @@ impl Work<'_> {
             };
             self.store_row(put, row, &place)?;
         }
+        if let (Some(request), Some(first)) = (&put.idempotency, put.rows.first()) {
+            self.remember(request, first.new.entry.id)?;
+        }
         Ok(if waiting.is_empty() { Effect::Done } else { Effect::Waiting(waiting) })
+    }
+
+    /// What is told of a request that came before, where it did and is not to be forgotten yet.
+    fn known_request(&self, put: &PreparedPut) -> Result<Option<Effect>, StoreError> {
+        let (Some(request), Some(first)) = (&put.idempotency, put.rows.first()) else { return Ok(None) };
+        let sql = "SELECT fingerprint, message FROM idempotency WHERE key = ?1 AND until > ?2";
+        let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
+        let key = params![request.key.as_bytes(), first.new.entry.accepted.as_millis()];
+        let read =
+            |row: &rusqlite::Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, MessageId::from_bytes(row.get(1)?)));
+        let known = statement.query_row(key, read).optional().map_err(failed)?;
+        Ok(known.map(|(fingerprint, message)| {
+            let same = Digest::from_bytes(&fingerprint) == Some(request.fingerprint);
+            if same { Effect::Repeated(message) } else { Effect::Mismatch }
+        }))
+    }
+
+    /// Remembers a request. One with the same key that is still there is to be forgotten by now.
+    fn remember(&self, request: &Idempotency, message: MessageId) -> Result<(), StoreError> {
+        let sql =
+            "INSERT OR REPLACE INTO idempotency (key, fingerprint, message, until) VALUES (?1, ?2, ?3, ?4)";
+        let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
+        let (key, fingerprint) = (request.key.as_bytes(), request.fingerprint.as_bytes());
+        let values = params![key, fingerprint, message.as_bytes(), request.until.as_millis()];
+        statement.execute(values).map(drop).map_err(failed)
     }
 
     /// A submission with the same key, all of whose rows wait or were handed over.
@@ -96,7 +128,7 @@ impl Work<'_> {
         Ok(None)
     }
 
-    fn count(&self, counters: &[Counter]) -> Result<(), StoreError> {
+    pub(super) fn count(&self, counters: &[Counter]) -> Result<(), StoreError> {
         for counter in counters {
             let sql = "INSERT INTO counter (key, window_start, window_end, amount) VALUES (?1, ?2, ?3, ?4) \
                        ON CONFLICT DO UPDATE SET amount = amount + excluded.amount, \
@@ -110,7 +142,8 @@ impl Work<'_> {
     }
 
     /// Ends the older waiting rows with this key. One that is being handed over can't be stopped: it is told that it
-    /// will not be tried again, and its id is returned for the new row to wait for.
+    /// will not be tried again, and its id is returned for the new row to wait for. A text that was posted is not sent
+    /// again whatever is reported of it.
     fn supersede(&mut self, key: Digest, newer: &PreparedRow) -> Result<Option<MessageId>, StoreError> {
         let (id, at) = (newer.new.entry.id, newer.new.entry.accepted);
         let submission = newer.new.entry.submission;
@@ -131,11 +164,10 @@ impl Work<'_> {
                     self.advance(row, State::Superseded, at, Some(Kind::Superseded))?;
                 }
                 State::Attempting => {
-                    let sql = "UPDATE message SET superseded_by = ?2 WHERE number = ?1";
-                    let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
-                    statement.execute(params![row.number, id.as_bytes()]).map_err(failed)?;
+                    self.mark_superseded(row.number, id)?;
                     waits_for = Some(row.entry.id);
                 }
+                State::AwaitingReport => self.mark_superseded(row.number, id)?,
                 // A suppressed one is not on its way; an operator may still release it.
                 State::Suppressed
                 | State::HandedOver
@@ -143,10 +175,17 @@ impl Work<'_> {
                 | State::Expired
                 | State::Superseded
                 | State::Removed
+                | State::Delivered
                 | State::Unknown => {}
             }
         }
         Ok(waits_for)
+    }
+
+    fn mark_superseded(&self, number: i64, newer: MessageId) -> Result<(), StoreError> {
+        let sql = "UPDATE message SET superseded_by = ?2 WHERE number = ?1";
+        let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
+        statement.execute(params![number, newer.as_bytes()]).map(drop).map_err(failed)
     }
 
     fn store_payload(&self, put: &PreparedPut) -> Result<i64, StoreError> {
@@ -179,7 +218,7 @@ impl Work<'_> {
         let values = params![
             entry.id.as_bytes(),
             entry.submission.as_bytes(),
-            put.kind,
+            put.medium.number(),
             class_number(entry.class),
             state_number(state),
             entry.client.as_str(),
@@ -217,6 +256,8 @@ impl Work<'_> {
             | State::Expired
             | State::Superseded
             | State::Removed
+            | State::AwaitingReport
+            | State::Delivered
             | State::Unknown => Kind::Received,
         };
         let mut event = Event::new(kind, entry.accepted, entry.about());

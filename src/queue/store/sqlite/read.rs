@@ -9,12 +9,14 @@ use tokio::sync::Semaphore;
 
 use super::claim::Leased;
 use super::prepare::SmsPlan;
-use super::row::{COLUMN_COUNT, COLUMNS, Stored, failed, sealed, state_number, time};
+use super::row::{COLUMN_COUNT, COLUMNS, Medium, Stored, failed, sealed, state_number, time};
 use super::schema::connect_reader;
+use crate::clock::Timestamp;
 use crate::ident::MessageId;
 use crate::queue::keyring::Keyring;
 use crate::queue::store::{Depth, Query, StoreError};
-use crate::queue::{Claimed, Entry, Payload, State};
+use crate::queue::{Awaited, Claimed, Entry, Payload, State};
+use crate::secret::Digest;
 
 /// The most readings at once.
 const READERS: u32 = 4;
@@ -97,7 +99,7 @@ pub(super) fn find(conn: &Connection, keyring: &Keyring, query: &Query) -> Resul
         let number = state_number(state);
         conditions.push(match state {
             // Few: their indexes hold nothing else. The number is written out so that SQLite sees that they fit.
-            State::Held | State::Suppressed => format!("m.state = {number}"),
+            State::Held | State::Suppressed | State::AwaitingReport => format!("m.state = {number}"),
             State::Attempting => format!("m.state = {number} AND m.class IN (0, 1)"),
             // Many: read from the newest on (the plus keeps indexes out).
             State::Queued
@@ -106,6 +108,7 @@ pub(super) fn find(conn: &Connection, keyring: &Keyring, query: &Query) -> Resul
             | State::Expired
             | State::Superseded
             | State::Removed
+            | State::Delivered
             | State::Unknown => format!("+m.state = {number}"),
         });
     }
@@ -131,7 +134,7 @@ pub(super) fn message(
     id: MessageId,
 ) -> Result<Option<Bytes>, StoreError> {
     let sql = "SELECT m.submission, p.body FROM message m JOIN payload p ON p.number = m.payload \
-               WHERE p.body IS NOT NULL AND (m.id = ?1 OR m.submission = ?1 AND m.submission <> m.id) LIMIT 1";
+               WHERE p.body IS NOT NULL AND m.kind = 0 AND (m.id = ?1 OR m.submission = ?1 AND m.submission <> m.id) LIMIT 1";
     let mut statement = conn.prepare_cached(sql).map_err(failed)?;
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Vec<u8>>(1)?));
     let Some((submission, body)) = statement.query_row([id.as_bytes()], read).optional().map_err(failed)?
@@ -167,7 +170,7 @@ pub(super) fn depth(conn: &Connection) -> Result<Depth, StoreError> {
 }
 
 /// When the next row's life ends.
-pub(super) fn next_expiry(conn: &Connection) -> Result<Option<crate::clock::Timestamp>, StoreError> {
+pub(super) fn next_expiry(conn: &Connection) -> Result<Option<Timestamp>, StoreError> {
     let sql = "SELECT min(ends) FROM message WHERE ends IS NOT NULL";
     let mut statement = conn.prepare_cached(sql).map_err(failed)?;
     let ends: Option<i64> = statement.query_row([], |row| row.get(0)).map_err(failed)?;
@@ -189,15 +192,16 @@ pub(super) fn open_claimed(
     leased: &[Leased],
 ) -> Result<Vec<Opened>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS}, m.kind, p.plan, p.body FROM message m LEFT JOIN payload p ON p.number = m.payload \
+        "SELECT {COLUMNS}, p.plan, p.body FROM message m LEFT JOIN payload p ON p.number = m.payload \
          WHERE m.number = ?1"
     );
     let mut statement = conn.prepare_cached(&sql).map_err(failed)?;
     let mut opened = Vec::with_capacity(leased.len());
     for claim in leased {
         let read = |row: &rusqlite::Row<'_>| {
-            let payload = payload(row, keyring)?;
-            Ok((Stored::read(row, keyring)?, payload))
+            let stored = Stored::read(row, keyring)?;
+            let payload = payload(row, stored.medium, keyring)?;
+            Ok((stored, payload))
         };
         let Some((stored, payload)) = statement.query_row([claim.number], read).optional().map_err(failed)?
         else {
@@ -216,19 +220,82 @@ pub(super) fn open_claimed(
     Ok(opened)
 }
 
+/// What is to be asked of providers.
+pub(super) struct Due {
+    pub(super) awaited: Vec<Awaited>,
+    /// Rows of which something can't be opened: nobody can be asked about them.
+    pub(super) damaged: Vec<MessageId>,
+}
+
+/// Texts whose provider is due to be asked, the longest due first.
+pub(super) fn due_reports(
+    conn: &Connection,
+    keyring: &Keyring,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Due, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS}, p.plan, p.body FROM message m LEFT JOIN payload p ON p.number = m.payload \
+         WHERE m.state = 10 AND m.next_poll IS NOT NULL AND m.next_poll <= ?1 ORDER BY m.next_poll LIMIT ?2"
+    );
+    let mut statement = conn.prepare_cached(&sql).map_err(failed)?;
+    let read = |row: &rusqlite::Row<'_>| {
+        let stored = Stored::read(row, keyring)?;
+        let payload = payload(row, stored.medium, keyring)?;
+        Ok((stored, payload))
+    };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map([now.as_millis(), limit], read).map_err(failed)?;
+    let mut due = Due { awaited: Vec::new(), damaged: Vec::new() };
+    for row in rows {
+        match row.map_err(failed)? {
+            (row, Some(payload)) if !row.damaged => {
+                due.awaited.push(Awaited { entry: row.entry, payload, polls: row.polls });
+            }
+            (row, _) => due.damaged.push(row.entry.id),
+        }
+    }
+    Ok(due)
+}
+
+/// When the next provider is due to be asked.
+pub(super) fn next_report(conn: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT min(next_poll) FROM message WHERE state = 10 AND next_poll IS NOT NULL";
+    let mut statement = conn.prepare_cached(sql).map_err(failed)?;
+    let next: Option<i64> = statement.query_row([], |row| row.get(0)).map_err(failed)?;
+    Ok(next.map(time))
+}
+
+/// How far counters have come.
+pub(super) fn amounts(conn: &Connection, of: &[(Digest, Timestamp)]) -> Result<Vec<u64>, StoreError> {
+    let sql = "SELECT amount FROM counter WHERE key = ?1 AND window_start = ?2";
+    let mut statement = conn.prepare_cached(sql).map_err(failed)?;
+    let mut amount = |(key, start): &(Digest, Timestamp)| {
+        let key = rusqlite::params![key.as_bytes(), start.as_millis()];
+        let found = statement.query_row(key, |row| row.get::<_, i64>(0)).optional().map_err(failed)?;
+        Ok(found.and_then(|amount| u64::try_from(amount).ok()).unwrap_or(0))
+    };
+    of.iter().map(&mut amount).collect()
+}
+
 /// The payload behind a row that starts with [`COLUMNS`]; `None` where it can't be opened.
-fn payload(row: &rusqlite::Row<'_>, keyring: &Keyring) -> rusqlite::Result<Option<Payload>> {
+fn payload(row: &rusqlite::Row<'_>, medium: Medium, keyring: &Keyring) -> rusqlite::Result<Option<Payload>> {
     let submission: [u8; 16] = row.get(2)?;
     let open = |index: usize, column: &str| -> rusqlite::Result<Option<_>> {
         let sealed = row.get_ref(index)?.as_blob_or_null()?;
         Ok(sealed.and_then(|sealed| keyring.open(column, &submission, sealed).ok()))
     };
-    let Some(plan) = open(COLUMN_COUNT + 1, sealed::PLAN)? else { return Ok(None) };
-    if row.get::<_, i64>(COLUMN_COUNT)? == 1 {
+    let Some(plan) = open(COLUMN_COUNT, sealed::PLAN)? else { return Ok(None) };
+    if medium == Medium::Text {
         let sms: Option<SmsPlan> = serde_json::from_slice(&plan).ok();
-        return Ok(sms.map(|SmsPlan { code, host, factor }| Payload::Sms { code, host, factor }));
+        return Ok(sms.map(|SmsPlan { code, host, factor, origin_bound }| Payload::Sms {
+            code,
+            host,
+            factor,
+            origin_bound,
+        }));
     }
-    let Some(mut body) = open(COLUMN_COUNT + 2, sealed::BODY)? else { return Ok(None) };
+    let Some(mut body) = open(COLUMN_COUNT + 1, sealed::BODY)? else { return Ok(None) };
     let plan = serde_json::from_slice(&plan).ok();
     Ok(plan.map(|plan| Payload::Mail { plan, message: Bytes::from(std::mem::take(&mut *body)) }))
 }

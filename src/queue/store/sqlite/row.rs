@@ -18,12 +18,17 @@ use crate::queue::store::StoreError;
 use crate::queue::{Entry, State};
 
 /// The columns [`Stored::read`] expects first, in order.
+///
+/// The number of a text stands beside its code, in `payload`, whose rows leave nothing behind (see `erase`).
 pub(super) const COLUMNS: &str = "m.number, m.id, m.submission, m.client, m.business, m.category, m.rule, m.class, \
-     m.recipient, m.application_id, m.accepted, m.expires, m.next_attempt, m.attempts, m.in_doubt, m.state, \
-     m.outcome, m.upstream, m.lease, m.marked, m.payload, m.superseded_by, m.report_to";
+     CASE WHEN m.recipient <> X'' THEN m.recipient \
+     ELSE (SELECT body FROM payload WHERE payload.number = m.payload) END, \
+     m.application_id, m.accepted, m.expires, m.next_attempt, m.attempts, m.in_doubt, m.state, \
+     m.outcome, m.upstream, m.lease, m.marked, m.payload, m.superseded_by, m.report_to, m.kind, m.resent, m.polls, \
+     m.next_poll";
 
 /// How many they are.
-pub(super) const COLUMN_COUNT: usize = 23;
+pub(super) const COLUMN_COUNT: usize = 27;
 
 /// The names of the sealed columns, as authenticated with what is in them.
 pub(super) mod sealed {
@@ -34,6 +39,27 @@ pub(super) mod sealed {
     pub(in super::super) const PLAN: &str = "payload.plan";
     pub(in super::super) const BODY: &str = "payload.body";
     pub(in super::super) const DETAIL: &str = "event.detail";
+}
+
+/// What kind of message a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Medium {
+    Mail,
+    Text,
+}
+
+impl Medium {
+    /// Its number in the table.
+    pub(super) fn number(self) -> i64 {
+        match self {
+            Self::Mail => 0,
+            Self::Text => 1,
+        }
+    }
+
+    fn from(number: i64) -> Self {
+        if number == 0 { Self::Mail } else { Self::Text }
+    }
 }
 
 /// One row of `message`.
@@ -49,8 +75,15 @@ pub(super) struct Stored {
     pub(super) marked: bool,
     /// Its payload, while it is kept.
     pub(super) payload: Option<i64>,
-    /// The newer message that waits for the end of this attempt.
+    /// The newer message that waits for the end of this attempt, or because of which a text is not sent again.
     pub(super) superseded_by: Option<MessageId>,
+    pub(super) medium: Medium,
+    /// How often a report had it sent again.
+    pub(super) resent: u32,
+    /// How often its provider was asked what became of it.
+    pub(super) polls: u32,
+    /// When its provider is asked next.
+    pub(super) next_poll: Option<Timestamp>,
     /// Its recipient could not be opened; the entry names a stand-in.
     pub(super) damaged: bool,
 }
@@ -74,6 +107,11 @@ impl Stored {
             Some(Ok(bytes)) => serde_json::from_slice::<Recipient>(&bytes).ok(),
             Some(Err(_)) | None => None,
         };
+        let medium = Medium::from(row.get(23)?);
+        let payload: Option<i64> = row.get(20)?;
+        // What a text leaves behind is no number.
+        let recipient =
+            if medium == Medium::Text && payload.is_none() { Some(Recipient::Forgotten) } else { recipient };
         let application_id = match open(9, sealed::APPLICATION_ID)? {
             Some(Ok(bytes)) => Some(String::from_utf8_lossy(&bytes).into_owned()),
             Some(Err(_)) | None => None,
@@ -113,8 +151,12 @@ impl Stored {
             entry,
             lease: row.get::<_, Option<i64>>(18)?.map(time),
             marked: row.get(19)?,
-            payload: row.get(20)?,
+            payload,
             superseded_by: row.get::<_, Option<[u8; 16]>>(21)?.map(MessageId::from_bytes),
+            medium,
+            resent: row.get(24)?,
+            polls: row.get(25)?,
+            next_poll: row.get::<_, Option<i64>>(26)?.map(time),
             damaged: recipient.is_none(),
         })
     }

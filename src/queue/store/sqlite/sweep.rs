@@ -42,6 +42,8 @@ impl Work<'_> {
             State::Queued | State::Attempting if row.entry.in_doubt > 0 => {
                 (State::Unknown, Some(Kind::Unknown))
             }
+            State::AwaitingReport if row.entry.reference.is_some() => (State::HandedOver, None),
+            State::AwaitingReport => (State::Unknown, Some(Kind::Unknown)),
             State::Queued | State::Attempting => (State::Expired, Some(Kind::Expired)),
             State::Held => (State::Suppressed, Some(Kind::Suppressed)),
             // It stays what it was, but can't be released any more.
@@ -51,19 +53,20 @@ impl Work<'_> {
             | State::Expired
             | State::Superseded
             | State::Removed
+            | State::Delivered
             | State::Unknown => return Ok(()),
         };
         if kind.is_some() {
-            let text = match &row.entry.reason {
-                Some(last) => format!("its life ended; last: {last}"),
-                None => "its life ended".to_owned(),
-            };
-            row.entry.reason = Some(Reason::new(ReasonClass::Expired, text));
+            row.entry.reason = Some(match &row.entry.reason {
+                Some(last) => Reason::quoting(ReasonClass::Expired, "its life ended; last: ", last),
+                None => Reason::new(ReasonClass::Expired, "its life ended"),
+            });
         }
         self.advance(row, next, now, kind)
     }
 
-    /// Deletes the record of what ended before `before`, and of counters that are over by `now`.
+    /// Deletes the record of what ended before `before`, and counters and requests that are over by `now`. A row that a
+    /// repeated request may ask for stays.
     pub(super) fn prune(
         &mut self,
         before: Timestamp,
@@ -71,7 +74,11 @@ impl Work<'_> {
         limit: usize,
     ) -> Result<Effect, StoreError> {
         let bound = params![before.as_millis(), count(limit)];
-        let sql = "SELECT number FROM message WHERE ended < ?1 ORDER BY ended LIMIT ?2";
+        let sql = "DELETE FROM idempotency WHERE key IN \
+                   (SELECT key FROM idempotency WHERE until <= ?1 ORDER BY until LIMIT ?2)";
+        let requests = self.execute(sql, params![now.as_millis(), count(limit)])?;
+        let sql = "SELECT number FROM message m WHERE ended < ?1 AND (kind = 0 OR NOT EXISTS \
+                   (SELECT 1 FROM idempotency i WHERE i.message = m.id)) ORDER BY ended LIMIT ?2";
         let numbers: Vec<i64> = {
             let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
             let found = statement.query_map(bound, |row| row.get(0)).map_err(failed)?;
@@ -89,7 +96,7 @@ impl Work<'_> {
         let counters = self.execute(sql, params![now.as_millis(), count(limit)])?;
         self.delete_empty_payloads(count(limit))?;
         self.shrink()?;
-        Ok(Effect::Rows(numbers.len().max(events).max(counters)))
+        Ok(Effect::Rows(numbers.len().max(events).max(counters).max(requests)))
     }
 
     /// Gives some free pages back. The pragma works page by page as its rows are read.

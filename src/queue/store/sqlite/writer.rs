@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::Stats;
@@ -75,6 +75,8 @@ pub(super) struct Parts {
     pub(super) keyring: Arc<Keyring>,
     pub(super) clock: Clock,
     pub(super) stats: watch::Sender<Stats>,
+    /// Told when a text has come to await its provider's report.
+    pub(super) reports: Arc<Notify>,
     /// The longest that erased bytes stay in the write-ahead log.
     pub(super) scrub_every: Duration,
     /// Keeps other daemons out for as long as the writer lives.
@@ -186,13 +188,16 @@ impl Writer {
         for job in jobs {
             group.make(job, &mut self.turns);
         }
-        let Group { made, doubtful, erased, lost, .. } = group;
+        let Group { made, doubtful, erased, awaits, lost, .. } = group;
         let fate = match lost {
             Some(error) => Err(error),
             None => self.commit(|conn| take_out(conn, &doubtful)),
         };
         if erased && fate.is_ok() && self.scrub_at.is_none() {
             self.scrub_at = Some(Instant::now() + self.parts.scrub_every);
+        }
+        if awaits && fate.is_ok() {
+            self.parts.reports.notify_one();
         }
         let jobs = made.len() as u64;
         self.parts.stats.send_modify(|stats| {

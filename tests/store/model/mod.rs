@@ -1,25 +1,58 @@
 //! Random sequences of changes against a model that fits on a page: what a store does must be what the model says.
 
+mod rows;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use authrelay::clock::Timestamp;
 use authrelay::event::Kind;
 use authrelay::ident::{Class, MessageId};
-use authrelay::queue::{Applied, Change, Effect, Operation, Query, State, Store};
+use authrelay::mail::Recipient;
+use authrelay::outcome::Reason;
+use authrelay::queue::{Applied, Change, Effect, News, Operation, Query, Report, State, Store};
 use proptest::prelude::*;
 
+use self::rows::{End, Model, Row};
 use crate::support::*;
 
 /// One step. Numbers pick one of what is there, whatever that is by then.
 #[derive(Debug, Clone)]
 enum Step {
-    Put { key: Option<u8>, state: State, leased: bool, life: u64 },
+    Put {
+        text: bool,
+        key: Option<u8>,
+        state: State,
+        leased: bool,
+        life: u64,
+    },
     Claim(usize),
-    Settle { pick: usize, end: State, pause: u64 },
-    GiveBack { pick: usize, pause: u64 },
+    Settle {
+        pick: usize,
+        end: End,
+        pause: u64,
+    },
+    GiveBack {
+        pick: usize,
+        pause: u64,
+    },
     Mark(usize),
-    Operate { pick: usize, operation: Operation },
+    /// `ago`: how many attempts before the last one it speaks of.
+    Report {
+        pick: usize,
+        news: News,
+        ago: u32,
+        reference: &'static str,
+        upstream: &'static str,
+    },
+    Postpone {
+        pick: usize,
+        pause: Option<u64>,
+    },
+    Operate {
+        pick: usize,
+        operation: Operation,
+    },
     Expire(usize),
     Advance(u64),
     Reopen,
@@ -29,181 +62,50 @@ fn step() -> impl Strategy<Value = Step> {
     use Operation::{Hold, Release, Remove, Retry};
     let state = prop_oneof![6 => Just(State::Queued), 1 => Just(State::Held), 1 => Just(State::Suppressed)];
     let end = prop::sample::select(vec![
-        State::Queued,
-        State::Queued,
-        State::HandedOver,
-        State::Failed,
-        State::Unknown,
-        State::Held,
+        End::In(State::Queued),
+        End::In(State::Queued),
+        End::In(State::HandedOver),
+        End::In(State::AwaitingReport),
+        End::In(State::AwaitingReport),
+        End::InDoubt,
+        End::In(State::Failed),
+        End::In(State::Unknown),
+        End::In(State::Held),
     ]);
+    let reason = || Reason::reply(400, "unreachable");
+    let news = prop::sample::select(vec![
+        News::Underway,
+        News::Retry(reason()),
+        News::Retry(reason()),
+        News::Failed(reason()),
+        News::Delivered,
+    ]);
+    let reference = prop_oneof![5 => Just("SM1"), 1 => Just("SM2")];
+    let upstream = prop_oneof![5 => Just("provider"), 1 => Just("other")];
+    let ago = prop_oneof![5 => Just(0), 1 => Just(1)];
     let operation = prop::sample::select(vec![Retry, Hold, Release, Remove]);
     prop_oneof![
-        6 => (prop::option::of(0..3u8), state, any::<bool>(), 1..1500u64)
-            .prop_map(|(key, state, leased, life)| Step::Put { key, state, leased, life }),
+        6 => (prop::bool::weighted(0.7), prop::option::of(0..3u8), state, any::<bool>(), 1..1500u64)
+            .prop_map(|(text, key, state, leased, life)| Step::Put { text, key, state, leased, life }),
+        12 => (any::<usize>(), news, ago, reference, upstream).prop_map(
+            |(pick, news, ago, reference, upstream)| Step::Report { pick, news, ago, reference, upstream }),
+        1 => (any::<usize>(), prop::option::of(0..60u64))
+            .prop_map(|(pick, pause)| Step::Postpone { pick, pause }),
         4 => (1..4usize).prop_map(Step::Claim),
-        5 => (any::<usize>(), end, 0..60u64).prop_map(|(pick, end, pause)| Step::Settle { pick, end, pause }),
+        7 => (any::<usize>(), end, 0..60u64).prop_map(|(pick, end, pause)| Step::Settle { pick, end, pause }),
         1 => (any::<usize>(), 0..60u64).prop_map(|(pick, pause)| Step::GiveBack { pick, pause }),
-        1 => any::<usize>().prop_map(Step::Mark),
-        4 => (any::<usize>(), operation).prop_map(|(pick, operation)| Step::Operate { pick, operation }),
+        3 => any::<usize>().prop_map(Step::Mark),
+        3 => (any::<usize>(), operation).prop_map(|(pick, operation)| Step::Operate { pick, operation }),
         2 => (1..5usize).prop_map(Step::Expire),
-        3 => (1..500u64).prop_map(Step::Advance),
+        2 => (1..300u64).prop_map(Step::Advance),
         1 => Just(Step::Reopen),
     ]
 }
 
-#[derive(Debug, Clone)]
-struct Row {
-    id: MessageId,
-    key: Option<u8>,
-    state: State,
-    expires: Timestamp,
-    next: Timestamp,
-    lease: Option<Timestamp>,
-    marked: bool,
-    in_doubt: bool,
-    /// Its payload is kept.
-    alive: bool,
-    superseded_by: Option<usize>,
-    waits_for: Option<usize>,
-    told: Vec<Kind>,
-}
-
-impl Row {
-    fn ends(&self) -> Option<Timestamp> {
-        self.alive.then(|| self.lease.map_or(self.expires, |lease| lease.max(self.expires)))
-    }
-}
-
-#[derive(Debug, Default)]
-struct Model {
-    rows: Vec<Row>,
-    /// Every lease ever given, the lost ones too.
-    leases: Vec<(usize, Timestamp)>,
-}
-
-impl Model {
-    fn become_(&mut self, index: usize, mut next: State, mut kind: Option<Kind>) {
-        let row = &mut self.rows[index];
-        if row.state == State::Attempting {
-            (row.lease, row.marked) = (None, false);
-            if let Some(newer) = row.superseded_by.take() {
-                if next == State::Queued {
-                    (next, kind) = (State::Superseded, Some(Kind::Superseded));
-                }
-                self.rows[newer].waits_for = None;
-            }
-        }
-        let row = &mut self.rows[index];
-        row.state = next;
-        row.alive &= !next.is_final() && next != State::Suppressed;
-        row.told.extend(kind);
-    }
-
-    fn recover(&mut self, index: usize, now: Timestamp) {
-        if self.rows[index].marked {
-            self.become_(index, State::Unknown, Some(Kind::Unknown));
-        } else {
-            self.rows[index].next = now;
-            self.become_(index, State::Queued, None);
-        }
-    }
-
-    fn put(&mut self, mut row: Row, lease: Option<Timestamp>) -> Effect {
-        let newest = self.rows.len();
-        if row.state == State::Queued && row.key.is_some() {
-            for index in 0..newest {
-                let older = &mut self.rows[index];
-                match older.state {
-                    State::Queued | State::Held if older.key == row.key => {
-                        self.become_(index, State::Superseded, Some(Kind::Superseded));
-                    }
-                    State::Attempting if older.key == row.key => {
-                        older.superseded_by = Some(newest);
-                        row.waits_for = Some(index);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        let waits = row.waits_for.is_some() && lease.is_some();
-        let effect = if waits { Effect::Waiting(vec![row.id]) } else { Effect::Done };
-        if let Some(lease) = lease.filter(|_| row.state == State::Queued && !waits) {
-            (row.state, row.lease) = (State::Attempting, Some(lease));
-            self.leases.push((newest, lease));
-        }
-        self.rows.push(row);
-        effect
-    }
-
-    fn due(&self, now: Timestamp) -> Vec<MessageId> {
-        let due = |row: &&Row| {
-            row.state == State::Queued && row.waits_for.is_none() && row.next <= now && row.expires > now
-        };
-        self.rows.iter().filter(due).map(|row| row.id).collect()
-    }
-
-    fn lapse(&mut self, now: Timestamp) {
-        for index in 0..self.rows.len() {
-            if self.rows[index].lease.is_some_and(|lease| lease <= now) {
-                self.recover(index, now);
-            }
-        }
-    }
-
-    /// The leased row, if the lease is still its own.
-    fn holds(&self, index: usize, lease: Timestamp) -> bool {
-        self.rows[index].state == State::Attempting && self.rows[index].lease == Some(lease)
-    }
-
-    fn settle(&mut self, index: usize, end: State, next: Timestamp) -> Effect {
-        if !State::Attempting.may_become(end) {
-            return Effect::NotAllowed(State::Attempting);
-        }
-        self.rows[index].next = next;
-        self.rows[index].in_doubt = end == State::Unknown;
-        self.become_(index, end, Some(settlement(end, next).event));
-        Effect::Done
-    }
-
-    fn operate(&mut self, index: usize, operation: Operation, now: Timestamp) -> Effect {
-        let row = &mut self.rows[index];
-        let (next, kind) = match (operation, row.state) {
-            (Operation::Retry, State::Queued) => (State::Queued, None),
-            (Operation::Hold, State::Queued) => (State::Held, Some(Kind::Held)),
-            (Operation::Release, State::Held | State::Suppressed) if row.alive && row.expires > now => {
-                (State::Queued, Some(Kind::Released))
-            }
-            (Operation::Remove, State::Queued | State::Held | State::Suppressed) => {
-                (State::Removed, Some(Kind::Removed))
-            }
-            (_, state) => return Effect::NotAllowed(state),
-        };
-        if next == State::Queued {
-            row.next = now;
-        }
-        self.become_(index, next, kind);
-        Effect::Done
-    }
-
-    /// Which rows `Expire` may end now.
-    fn over(&self, now: Timestamp) -> Vec<usize> {
-        (0..self.rows.len())
-            .filter(|index| self.rows[*index].ends().is_some_and(|ends| ends <= now))
-            .collect()
-    }
-
-    fn end(&mut self, index: usize) {
-        let row = &self.rows[index];
-        let (next, kind) = match row.state {
-            State::Attempting if row.marked => (State::Unknown, Some(Kind::Unknown)),
-            State::Attempting if row.superseded_by.is_some() => (State::Superseded, Some(Kind::Superseded)),
-            State::Held => (State::Suppressed, Some(Kind::Suppressed)),
-            State::Suppressed => (State::Suppressed, None),
-            _ if row.in_doubt => (State::Unknown, Some(Kind::Unknown)),
-            _ => (State::Expired, Some(Kind::Expired)),
-        };
-        self.become_(index, next, kind);
-    }
+/// Mostly one of the last, so that one row lives through many steps.
+fn one_of(pick: usize, len: usize) -> Option<usize> {
+    let among = if pick.is_multiple_of(4) { len } else { len.min(3) };
+    (pick / 4).checked_rem(among).map(|back| len - 1 - back)
 }
 
 struct World {
@@ -217,18 +119,24 @@ impl World {
     async fn take(&mut self, step: Step) {
         let now = self.now;
         match step {
-            Step::Put { key, state, leased, life } => self.put(key, state, leased, life).await,
+            Step::Put { text, key, state, leased, life } => self.put(text, key, state, leased, life).await,
+            Step::Report { pick, news, ago, reference, upstream } => {
+                self.report(pick, news, ago, reference, upstream).await;
+            }
+            Step::Postpone { pick, pause } => self.postpone(pick, pause).await,
             Step::Claim(most) => self.claim(most).await,
             Step::Settle { pick, end, pause } => {
                 let next = now.plus(Duration::from_secs(pause));
-                let change = |id, lease| settle_id(id, lease, settlement(end, next), now);
-                self.leased(pick, change, |model, index| model.settle(index, end, next)).await;
+                let Some(picked) = one_of(pick, self.model.leases.len()) else { return };
+                let settlement = self.model.settlement(self.model.leases[picked].0, end, next);
+                let change = |id, lease| settle_id(id, lease, settlement.clone(), now);
+                self.leased(pick, change, |model, index| model.settle(index, &settlement, now)).await;
             }
             Step::GiveBack { pick, pause } => {
                 let next_attempt = now.plus(Duration::from_secs(pause));
                 let give_back = |model: &mut Model, index: usize| {
                     model.rows[index].next = next_attempt;
-                    model.become_(index, State::Queued, None);
+                    model.become_(index, State::Queued, None, now);
                     Effect::Done
                 };
                 self.leased(
@@ -239,11 +147,12 @@ impl World {
                 .await;
             }
             Step::Mark(pick) => {
-                let mark = |model: &mut Model, index: usize| {
+                let marked = |model: &mut Model, index: usize| {
                     model.rows[index].marked = true;
+                    model.rows[index].upstream = Some("provider");
                     Effect::Done
                 };
-                self.leased(pick, |id, lease| Change::Mark { id, lease }, mark).await;
+                self.leased(pick, mark, marked).await;
             }
             Step::Operate { pick, operation } => {
                 if let Some(index) = pick.checked_rem(self.model.rows.len()) {
@@ -267,12 +176,14 @@ impl World {
         }
     }
 
-    async fn put(&mut self, key: Option<u8>, state: State, leased: bool, life: u64) {
+    async fn put(&mut self, text: bool, key: Option<u8>, state: State, leased: bool, life: u64) {
         let now = self.now;
         let expires = now.plus(Duration::from_secs(life));
         let lease = leased.then(|| now.plus(LEASE));
-        let mut draft =
-            draft("shop", "anna@example.com", now).state(state).each(|new| new.entry.expires = expires);
+        let (to, payload) =
+            if text { ("+12025550100", sms("123456")) } else { ("anna@example.com", mail("hello\r\n")) };
+        let draft = draft("shop", to, now).payload(payload);
+        let mut draft = draft.state(state).each(|new| new.entry.expires = expires);
         if let Some(key) = key {
             draft = draft.supersedes(&key.to_string());
         }
@@ -296,8 +207,49 @@ impl World {
             superseded_by: None,
             waits_for: None,
             told,
+            text,
+            attempts: 0,
+            resent: false,
+            reference: None,
+            upstream: None,
+            polls: 0,
+            next_poll: None,
         };
-        assert_eq!(applied.result, self.model.put(row, lease));
+        assert_eq!(applied.result, self.model.put(row, lease, now));
+    }
+
+    async fn report(
+        &mut self,
+        pick: usize,
+        news: News,
+        ago: u32,
+        reference: &'static str,
+        from: &'static str,
+    ) {
+        // Of those that were attempted: for the others there is no attempt to speak of.
+        let Some(pick) = one_of(pick, self.model.leases.len()) else { return };
+        let index = self.model.leases[pick].0;
+        let row = &self.model.rows[index];
+        let attempt = row.attempts + u32::from(row.state == State::Attempting);
+        let report = Report {
+            id: row.id,
+            upstream: from.into(),
+            attempt: attempt.saturating_sub(ago),
+            reference: reference.to_owned(),
+            news,
+            at: self.now,
+        };
+        let expected = self.model.report(index, &report, reference, from);
+        let applied = commit(&*self.store, Change::Report(Box::new(report))).await;
+        assert_eq!(applied.result, expected);
+    }
+
+    async fn postpone(&mut self, pick: usize, pause: Option<u64>) {
+        let Some(index) = pick.checked_rem(self.model.rows.len()) else { return };
+        let until = pause.map(|pause| self.now.plus(Duration::from_secs(pause)));
+        let expected = self.model.postpone(index, until);
+        let change = Change::Postpone { id: self.model.rows[index].id, until };
+        assert_eq!(commit(&*self.store, change).await.result, expected);
     }
 
     async fn claim(&mut self, most: usize) {
@@ -321,7 +273,7 @@ impl World {
         change: impl Fn(MessageId, Timestamp) -> Change,
         expect: impl Fn(&mut Model, usize) -> Effect,
     ) {
-        let Some(pick) = pick.checked_rem(self.model.leases.len()) else { return };
+        let Some(pick) = one_of(pick, self.model.leases.len()) else { return };
         let (index, lease) = self.model.leases[pick];
         let held = self.model.holds(index, lease);
         let expected = if held { expect(&mut self.model, index) } else { Effect::LostLease };
@@ -336,7 +288,7 @@ impl World {
         over.sort_by_key(|index| (self.model.rows[*index].ends(), *index));
         over.truncate(limit);
         for index in over {
-            self.model.end(index);
+            self.model.end(index, self.now);
         }
     }
 
@@ -348,11 +300,23 @@ impl World {
         assert_eq!(stored, rows.iter().map(|row| (row.id, row.state)).collect::<Vec<_>>());
         for (row, stored) in rows.iter().zip(found.iter().rev()) {
             assert!(row.state != State::Queued || row.next == stored.next_attempt, "{row:?} {stored:?}");
+            // Whatever way a text ended, its number is gone.
+            let forgotten = stored.recipient == Recipient::Forgotten;
+            assert_eq!(forgotten, row.text && !row.alive, "{row:?} {stored:?}");
         }
         let ready = rows.iter().filter(|row| row.state == State::Queued && row.waits_for.is_none());
         let due = ready.map(|row| row.next).chain(rows.iter().filter_map(|row| row.lease)).min();
         assert_eq!(self.store.next_due(Class::Urgent).await.unwrap(), due);
         assert_eq!(self.store.next_expiry().await.unwrap(), rows.iter().filter_map(Row::ends).min());
+        let polls = rows.iter().filter_map(|row| row.next_poll);
+        assert_eq!(self.store.next_report().await.unwrap(), polls.clone().min());
+        let due = self.store.due_reports(self.now, 1000).await.unwrap();
+        assert_eq!(due.len(), polls.filter(|at| *at <= self.now).count());
+        for awaited in due {
+            let row = rows.iter().find(|row| row.id == awaited.entry.id).unwrap();
+            assert_eq!((awaited.polls, awaited.entry.attempts), (row.polls, row.attempts));
+            assert_eq!(awaited.entry.reference.as_deref(), row.reference);
+        }
         let count = |wanted: &[State]| {
             rows.iter().filter(|row| row.alive && wanted.contains(&row.state)).count() as u64
         };
@@ -364,7 +328,11 @@ impl World {
     async fn compare_in_depth(&self) {
         for row in &self.model.rows {
             assert_eq!(told(&*self.store, row.id).await, row.told, "{row:?}");
-            assert_eq!(self.store.message(row.id).await.unwrap().is_some(), row.alive, "{row:?}");
+            assert_eq!(
+                self.store.message(row.id).await.unwrap().is_some(),
+                row.alive && !row.text,
+                "{row:?}"
+            );
         }
     }
 }
@@ -373,7 +341,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_store_does_what_the_model_says(steps in prop::collection::vec(step(), 1..50)) {
+    fn a_store_does_what_the_model_says(steps in prop::collection::vec(step(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let folder = Folder::new();
