@@ -12,11 +12,13 @@ use support::{PLAIN, send, send_to, smtp, upstream};
 fn kind(hand_over: &HandOver) -> &'static str {
     match hand_over {
         HandOver::Accepted { .. } => "accepted",
+        HandOver::Taken { .. } => "taken",
         HandOver::Refused(_) => "refused",
         HandOver::Deferred(_) => "deferred",
         HandOver::InDoubt(_) => "in doubt",
         HandOver::Unavailable(_, Trip::AtOnce) => "unavailable at once",
         HandOver::Unavailable(_, Trip::Counted) => "unavailable",
+        HandOver::Unavailable(_, Trip::For(_)) => "unavailable for a while",
         HandOver::Unfit(_) => "unfit",
         HandOver::SenderRefused(_) => "sender refused",
     }
@@ -24,7 +26,7 @@ fn kind(hand_over: &HandOver) -> &'static str {
 
 fn class(hand_over: &HandOver) -> Option<ReasonClass> {
     match hand_over {
-        HandOver::Accepted { .. } => None,
+        HandOver::Accepted { .. } | HandOver::Taken { .. } => None,
         HandOver::Refused(reason)
         | HandOver::Deferred(reason)
         | HandOver::InDoubt(reason)

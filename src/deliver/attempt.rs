@@ -3,23 +3,25 @@
 //! One copy is sent: the next route is asked only after an upstream that certainly does not have the message, never after
 //! one that got all of it and gave no answer. And none is sent too late: everything before the message itself ends when
 //! the life of the message ends, or when there would be no time left to record what came of it.
+//!
+//! Before a text is posted, that is noted on stable storage. Without that note nothing is posted, and with it nothing is
+//! posted again by itself, whatever happens to this process.
 
-use std::future::Future;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::Gate;
-use super::reply::HandOver;
-use super::route::{Letter, Renderer, Route, Routes};
+use super::parcel::{Parcel, Text};
+use super::route::{Letter, Outgoing, Renderer, Route, Routes};
 use super::upstream::Ticket;
+use super::walk::{Trouble, Walk};
 use crate::clock::{Clock, Timestamp};
 use crate::defect::Panicked;
 use crate::ident::UpstreamName;
-use crate::mail::{Message, Recipient};
+use crate::mail::{Address, Message, Recipient};
 use crate::outcome::{Outcome, Reason, ReasonClass};
-use crate::queue::{Claimed, Entry, Payload};
+use crate::queue::{Claimed, Entry, Payload, Queue};
+use crate::rewrite::Plan;
 
 /// What an attempt starts with: the routes, and the ticket for the one to begin with.
 #[derive(Debug)]
@@ -47,10 +49,15 @@ pub(super) enum Ended {
 }
 
 impl Ended {
-    /// An attempt that a defect of ours cut off.
-    pub(super) fn after_defect(entry: &Entry, defect: Panicked) -> Self {
+    /// An attempt that a defect of ours cut off. `posted`: after a text may have been posted.
+    pub(super) fn after_defect(entry: &Entry, defect: Panicked, posted: &Posted) -> Self {
+        let reason = Reason::new(ReasonClass::Local, defect.to_string());
+        if let Some(upstream) = posted.to() {
+            let outcome = Outcome::InDoubt(reason);
+            return Self::Tried { outcome, upstream: Some(upstream), not_before: None };
+        }
         Self::Tried {
-            outcome: Outcome::Deferred(Reason::new(ReasonClass::Local, defect.to_string())),
+            outcome: Outcome::Deferred(reason),
             // Kept, because after an attempt without an answer it names the only upstream that may be asked.
             upstream: entry.upstream.clone(),
             not_before: None,
@@ -60,58 +67,102 @@ impl Ended {
 
 /// What every attempt works with.
 pub(super) struct Means<'a> {
+    pub(super) queue: &'a Queue,
     pub(super) renderer: &'a dyn Renderer,
     pub(super) clock: Clock,
     /// What has not begun to send its message stops.
     pub(super) hurry: &'a CancellationToken,
+    /// Outlives the attempt, should a defect cut it off.
+    pub(super) posted: &'a Posted,
 }
 
-/// Room between the end of an attempt and the end of its lease, to record the outcome.
-const RECORDING: Duration = Duration::from_secs(30);
+/// Whether a text may be with an upstream that was not heard of yet, and with which.
+#[derive(Debug, Default)]
+pub(super) struct Posted(Mutex<Option<UpstreamName>>);
 
-/// Why an attempt stopped before its message was sent.
-#[derive(Debug, Clone, Copy)]
-enum Stopped {
-    /// It would come too late.
-    Late,
-    /// We are going down.
-    Hurry,
+impl Posted {
+    /// The text is about to be posted there; `None`: it was heard of.
+    pub(super) fn set(&self, to: Option<&UpstreamName>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = to.cloned();
+    }
+
+    fn to(&self) -> Option<UpstreamName> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What is to be handed over.
+enum Cargo<'a> {
+    Mail { message: Message, plan: &'a Plan, recipient: &'a Address },
+    Text(Text<'a>),
+}
+
+impl<'a> Cargo<'a> {
+    fn of(claimed: &'a Claimed) -> Option<Self> {
+        let entry = claimed.entry();
+        match (claimed.payload(), &entry.recipient) {
+            (Payload::Mail { plan, message }, Recipient::Mail(recipient)) => {
+                Some(Self::Mail { message: Message::new(message.clone()), plan, recipient })
+            }
+            (Payload::Sms { code, host, factor: _, origin_bound }, Recipient::Phone(to)) => {
+                let attempt = entry.attempts.saturating_add(1);
+                let (host, origin_bound, expires) = (host.as_str(), *origin_bound, entry.expires);
+                Some(Self::Text(Text { id: entry.id, attempt, to, code, host, origin_bound, expires }))
+            }
+            (Payload::Mail { .. } | Payload::Sms { .. }, _) => None,
+        }
+    }
+
+    fn no_route(&self) -> &'static str {
+        match self {
+            Self::Mail { .. } => "no upstream carries a sender that this category allows",
+            Self::Text(_) => "no upstream takes text messages",
+        }
+    }
 }
 
 /// Makes one attempt.
 pub(super) async fn attempt(means: &Means<'_>, claimed: &Claimed, start: Start) -> Ended {
     let entry = claimed.entry();
-    let (Payload::Mail { plan, message }, Recipient::Mail(recipient)) = (claimed.payload(), &entry.recipient)
-    else {
-        return no_route(entry, "no upstream takes text messages");
+    let Some(cargo) = Cargo::of(claimed) else {
+        return no_route(entry, "what is to be sent does not fit its recipient");
     };
     if start.routes.ways.is_empty() {
-        return no_route(entry, "no upstream carries a sender that this category allows");
+        return no_route(entry, cargo.no_route());
     }
-    let message = Message::new(message.clone());
     let mut walk = Walk::new(means, claimed, &start.routes, start.first);
     let mut ticket = start.ticket;
     for route in start.routes.ways.iter().skip(start.first) {
         let Some(ticket) = walk.ticket_for(route, ticket.take()).await else { continue };
-        let outgoing = match means.renderer.render(&message, plan, &route.sender) {
-            Ok(outgoing) => outgoing,
-            Err(reason) => {
-                walk.stands_in_the_way(route, Trouble::Ours(reason));
-                continue;
-            }
+        let handed = match &cargo {
+            Cargo::Text(text) => walk.hand_over(route, ticket, Parcel::Text(*text)).await,
+            Cargo::Mail { message, plan, recipient } => match render(means, message, plan, route) {
+                Ok(outgoing) => {
+                    let id = entry.id.to_string();
+                    let letter = Letter { outgoing: &outgoing, recipient, file_name: &id };
+                    walk.hand_over(route, ticket, Parcel::Letter(letter)).await
+                }
+                Err(reason) => {
+                    walk.stands_in_the_way(route, Trouble::Ours(reason));
+                    continue;
+                }
+            },
         };
-        let id = entry.id.to_string();
-        let letter = Letter { outgoing: &outgoing, recipient, file_name: &id };
-        match walk.hand_over(route, ticket, letter).await {
+        match handed {
             Ok(handed) => {
                 if let Some(ended) = walk.judge(route, handed) {
                     return ended;
                 }
             }
-            Err(stopped) => walk.stopped = Some(stopped),
+            Err(stopped) => walk.stop(stopped),
         }
     }
     walk.end()
+}
+
+fn render(means: &Means<'_>, message: &Message, plan: &Plan, route: &Route) -> Result<Outgoing, Reason> {
+    let no_sender = || Reason::new(ReasonClass::Local, "a mail needs a sender");
+    means.renderer.render(message, plan, route.sender.as_ref().ok_or_else(no_sender)?)
 }
 
 fn no_route(entry: &Entry, text: &str) -> Ended {
@@ -123,221 +174,32 @@ fn no_route(entry: &Entry, text: &str) -> Ended {
     }
 }
 
-/// What stood in the way on a route that did not end the attempt. The later variant weighs more at the end.
-#[derive(Debug, Clone)]
-enum Trouble {
-    /// The upstream can't carry what the message needs.
-    Unfit(Reason),
-    /// Rendering, or the sender: ours to mend.
-    Ours(Reason),
-    /// The upstream failed as a whole.
-    Unavailable(Reason),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::defect::survive;
+    use crate::deliver::tests::bench::Draft;
 
-impl Trouble {
-    fn weight(&self) -> u8 {
-        match self {
-            Self::Unfit(_) => 0,
-            Self::Ours(_) => 1,
-            Self::Unavailable(_) => 2,
-        }
+    async fn defect() -> Panicked {
+        let broken = async { panic!("a defect, for a test") };
+        survive::<()>(broken).await.unwrap_err()
     }
 
-    fn reason(&self) -> &Reason {
-        match self {
-            Self::Unfit(reason) | Self::Ours(reason) | Self::Unavailable(reason) => reason,
-        }
-    }
-}
-
-/// The way of one attempt along its routes.
-struct Walk<'a> {
-    means: &'a Means<'a>,
-    claimed: &'a Claimed,
-    routes: &'a Routes,
-    trouble: Option<(Trouble, UpstreamName)>,
-    /// Upstreams that said they can't, whatever the sender.
-    done_with: Vec<UpstreamName>,
-    /// Whether a route was left out because its breaker is open.
-    skipped: bool,
-    /// Why the sender it should have could not be used.
-    not_preferred: Option<Reason>,
-    stopped: Option<Stopped>,
-}
-
-impl<'a> Walk<'a> {
-    fn new(means: &'a Means<'a>, claimed: &'a Claimed, routes: &'a Routes, first: usize) -> Self {
-        Self {
-            means,
-            claimed,
-            routes,
-            trouble: None,
-            done_with: Vec::new(),
-            skipped: first > 0,
-            not_preferred: None,
-            stopped: None,
-        }
-    }
-
-    async fn ticket_for(&mut self, route: &Route, ticket: Option<Ticket>) -> Option<Ticket> {
-        if self.stopped.is_some() || self.done_with.contains(route.upstream.name()) {
-            return None;
-        }
-        if ticket.is_some() {
-            return ticket;
-        }
-        let class = self.claimed.entry().class;
-        match self.before_sending(route, route.upstream.enter(class)).await {
-            Ok(Ok(ticket)) => Some(ticket),
-            Ok(Err(_blocked)) => {
-                self.skipped = true;
-                None
-            }
-            Err(stopped) => {
-                self.stopped = Some(stopped);
-                None
-            }
-        }
-    }
-
-    /// Hands it over. `Err` means that nothing was sent.
-    async fn hand_over(
-        &self,
-        route: &Route,
-        ticket: Ticket,
-        letter: Letter<'_>,
-    ) -> Result<HandOver, Stopped> {
-        let handed = match self.before_sending(route, route.upstream.prepare(letter)).await? {
-            Ok(prepared) => route.upstream.transmit(prepared, letter).await,
-            Err(handed) => handed,
+    #[tokio::test]
+    async fn after_a_defect_a_text_that_may_be_posted_is_in_doubt_and_any_other_is_tried_again() {
+        let entry = Draft::text("739182").entry();
+        let (posted, one) = (Posted::default(), UpstreamName::new("one"));
+        let Ended::Tried { outcome, upstream, .. } = Ended::after_defect(&entry, defect().await, &posted)
+        else {
+            panic!("not tried")
         };
-        ticket.tell(&handed);
-        Ok(handed)
-    }
-
-    async fn before_sending<T>(&self, route: &Route, work: impl Future<Output = T>) -> Result<T, Stopped> {
-        let lease = self.claimed.lease().minus(route.upstream.transmit_limit() + RECORDING);
-        let last = lease.min(self.claimed.entry().expires);
-        if self.means.clock.now() >= last {
-            return Err(Stopped::Late);
-        }
-        tokio::select! {
-            biased;
-            () = self.means.hurry.cancelled() => Err(Stopped::Hurry),
-            done = tokio::time::timeout_at(self.means.clock.instant_of(last), work) => {
-                done.map_err(|_| Stopped::Late)
-            }
-        }
-    }
-
-    /// What an upstream's answer makes of the attempt; `None` means that the next route is asked.
-    fn judge(&mut self, route: &Route, handed: HandOver) -> Option<Ended> {
-        let upstream = route.upstream.name();
-        let outcome = match handed {
-            HandOver::Accepted { reference } => {
-                Outcome::HandedOver { reference, remark: self.change_of_sender(route) }
-            }
-            HandOver::Refused(reason) => Outcome::Refused(reason.at(upstream)),
-            HandOver::Deferred(reason) => Outcome::Deferred(reason.at(upstream)),
-            HandOver::InDoubt(reason) => Outcome::InDoubt(reason.at(upstream)),
-            HandOver::Unavailable(reason, _) => {
-                self.done_with.push(upstream.clone());
-                self.stands_in_the_way(route, Trouble::Unavailable(reason));
-                return None;
-            }
-            HandOver::Unfit(reason) => {
-                self.done_with.push(upstream.clone());
-                self.stands_in_the_way(route, Trouble::Unfit(reason));
-                return None;
-            }
-            HandOver::SenderRefused(reason) => {
-                self.stands_in_the_way(route, Trouble::Ours(reason));
-                return None;
-            }
+        assert!(matches!(outcome, Outcome::Deferred(_)) && upstream.is_none(), "{outcome:?}");
+        posted.set(Some(&one));
+        let Ended::Tried { outcome, upstream, .. } = Ended::after_defect(&entry, defect().await, &posted)
+        else {
+            panic!("not tried")
         };
-        Some(Ended::Tried { outcome, upstream: Some(upstream.clone()), not_before: None })
+        assert!(matches!(outcome, Outcome::InDoubt(_)), "{outcome:?}");
+        assert_eq!(upstream, Some(one));
     }
-
-    fn stands_in_the_way(&mut self, route: &Route, trouble: Trouble) {
-        let upstream = route.upstream.name();
-        if self.routes.preferred.as_ref() == Some(&route.sender) {
-            self.not_preferred = Some(trouble.reason().clone().at(upstream));
-        }
-        if self.trouble.as_ref().is_none_or(|(known, _)| known.weight() <= trouble.weight()) {
-            self.trouble = Some((trouble, upstream.clone()));
-        }
-    }
-
-    /// Whether another sender was used than the one it should have had, and why.
-    fn change_of_sender(&self, route: &Route) -> Option<Reason> {
-        let preferred = self.routes.preferred.as_ref().filter(|name| **name != route.sender)?;
-        let carried = self.routes.ways.iter().any(|way| way.sender == *preferred);
-        let why = match &self.not_preferred {
-            Some(reason) => reason.to_string(),
-            None if carried => "its upstream is not asked at the moment".to_owned(),
-            None => "no upstream carries it".to_owned(),
-        };
-        tracing::warn!(
-            target: "authrelay::deliver",
-            message = %self.claimed.entry().id,
-            sender = %route.sender,
-            instead_of = %preferred,
-            reason = why,
-            "handed over from another sender"
-        );
-        Some(Reason::new(ReasonClass::Sender, format!("from {}, not {preferred}: {why}", route.sender)))
-    }
-
-    /// The end after all routes were asked or left out.
-    fn end(self) -> Ended {
-        let now = self.means.clock.now();
-        if let Some(Stopped::Late) = self.stopped {
-            let text = match &self.trouble {
-                Some((trouble, upstream)) => {
-                    format!("no time left for an attempt; {}", trouble.reason().clone().at(upstream))
-                }
-                None => "no time left for an attempt".to_owned(),
-            };
-            let outcome = Outcome::Deferred(Reason::new(ReasonClass::Timeout, text));
-            return Ended::Tried {
-                outcome,
-                upstream: self.claimed.entry().upstream.clone(),
-                not_before: None,
-            };
-        }
-        let Some((trouble, upstream)) = self.trouble else {
-            let again = if self.stopped.is_some() { now } else { self.earliest().unwrap_or(now) };
-            return Ended::NotTried { again };
-        };
-        let not_before = earliest(self.routes, self.means.clock);
-        let outcome = match trouble {
-            Trouble::Unavailable(reason) => Outcome::UpstreamUnavailable(reason.at(&upstream)),
-            Trouble::Ours(reason) => Outcome::Deferred(reason.at(&upstream)),
-            // One of those left out may be able to.
-            Trouble::Unfit(reason) if self.skipped || self.stopped.is_some() => {
-                Outcome::UpstreamUnavailable(reason.at(&upstream))
-            }
-            Trouble::Unfit(reason) => Outcome::Refused(reason.at(&upstream)),
-        };
-        Ended::Tried { outcome, upstream: Some(upstream), not_before }
-    }
-
-    fn earliest(&self) -> Option<Timestamp> {
-        earliest(self.routes, self.means.clock)
-    }
-}
-
-/// When the first of the routes' breakers lets somebody in; `None` when one of them is closed.
-pub(super) fn earliest(routes: &Routes, clock: Clock) -> Option<Timestamp> {
-    let now = Instant::now();
-    let mut earliest: Option<Instant> = None;
-    for way in &routes.ways {
-        let at = match way.upstream.look() {
-            Gate::Pass => return None,
-            Gate::Probe => now,
-            Gate::NotBefore(until) => until,
-        };
-        earliest = Some(earliest.map_or(at, |known| known.min(at)));
-    }
-    earliest.map(|at| clock.now().plus(at.saturating_duration_since(now)))
 }

@@ -95,14 +95,21 @@ impl Breaker {
             (Position::Probing, Gate::Probe) => true,
             (Position::Closed, _) => {
                 self.failures = self.failures.saturating_add(1);
-                trip == Trip::AtOnce || self.failures >= self.config.failures
+                match trip {
+                    Trip::AtOnce | Trip::For(_) => true,
+                    Trip::Counted => self.failures >= self.config.failures,
+                }
             }
             (Position::Open(_) | Position::Probing, _) => false,
         };
         if opens {
             self.openings = self.openings.saturating_add(1);
             self.failures = 0;
-            self.position = Position::Open(now + self.interval(jitter));
+            let least = match trip {
+                Trip::For(least) => least,
+                Trip::AtOnce | Trip::Counted => Duration::ZERO,
+            };
+            self.position = Position::Open(now + self.interval(jitter).max(least));
         }
         opens
     }
@@ -147,6 +154,18 @@ mod tests {
         assert_eq!(counted.look(now), Gate::Pass);
         assert!(counted.failed(Gate::Pass, Trip::Counted, now, 0.0));
         assert_eq!(counted.look(now), Gate::NotBefore(now + SHORTEST));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_asks_for_a_longer_pause_gets_it() {
+        let (now, long) = (Instant::now(), Duration::from_mins(15));
+        let mut breaker = breaker();
+        assert!(breaker.failed(Gate::Pass, Trip::For(long), now, 0.0));
+        assert_eq!(breaker.look(now), Gate::NotBefore(now + long));
+        tokio::time::advance(long).await;
+        assert_eq!(breaker.enter(Instant::now()), Gate::Probe);
+        assert!(breaker.failed(Gate::Probe, Trip::For(Duration::ZERO), Instant::now(), 0.0));
+        assert_eq!(breaker.look(Instant::now()), Gate::NotBefore(Instant::now() + 2 * SHORTEST));
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,16 +7,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Ended, Means, Start, attempt};
+use super::attempt::{Ended, Means, Posted, Start, attempt};
 use super::dispatch::RetryClock;
 use super::expiry::ExpiryAlarm;
+use super::feedback::FeedbackQueue;
+use super::parcel::Carries;
 use super::registry::Registry;
 use super::route::Renderer;
 use crate::clock::{Clock, Timestamp};
 use crate::defect::survive;
 use crate::ident::{Class, UpstreamName};
 use crate::outcome::Outcome;
-use crate::queue::{Job, Queue, State, StoreError};
+use crate::queue::{Job, Payload, Queue, State, StoreError};
 
 /// The pauses before the store is asked again to record something; the last one repeats.
 const STORE_PAUSES: [Duration; 4] =
@@ -32,6 +34,7 @@ pub(super) struct Desk {
     pub(super) alarm: Arc<ExpiryAlarm>,
     pub(super) workers: Arc<Workers>,
     pub(super) hurry: CancellationToken,
+    pub(super) feedback: FeedbackQueue,
 }
 
 impl std::fmt::Debug for Desk {
@@ -63,11 +66,18 @@ impl Desk {
     }
 
     pub(super) async fn attempt(&self, job: Job, start: Start, worker: Worker) -> Done {
-        let means = Means { renderer: &*self.renderer, clock: self.clock, hurry: &self.hurry };
+        let posted = Posted::default();
+        let means = Means {
+            queue: &self.queue,
+            renderer: &*self.renderer,
+            clock: self.clock,
+            hurry: &self.hurry,
+            posted: &posted,
+        };
         // After a defect the message is tried again by its clock, like after any other trouble of ours.
         let ended = survive(attempt(&means, &job.claimed, start)).await.unwrap_or_else(|defect| {
             tracing::error!(target: "authrelay::deliver", id = %job.claimed.entry().id, %defect, "an attempt failed");
-            Ended::after_defect(job.claimed.entry(), defect)
+            Ended::after_defect(job.claimed.entry(), defect, &posted)
         });
         let done = match ended {
             Ended::NotTried { again } => self.give_back(job, again).await,
@@ -96,6 +106,10 @@ impl Desk {
                 self.alarm.not_after(entry.expires);
                 Done::Waits { class: entry.class, until: Instant::now() }
             }
+            Ok(State::AwaitingReport) => {
+                self.alarm.not_after(entry.expires);
+                Done::Ended
+            }
             Ok(_) => Done::Ended,
             Err(error) => {
                 tracing::error!(
@@ -109,7 +123,11 @@ impl Desk {
     /// Gives a message back that was not tried.
     pub(super) async fn give_back(&self, job: Job, until: Timestamp) -> Done {
         let entry = job.claimed.entry();
-        let reason = self.registry.trouble();
+        let cargo = match job.claimed.payload() {
+            Payload::Mail { .. } => Carries::Letters,
+            Payload::Sms { .. } => Carries::Texts,
+        };
+        let reason = self.registry.trouble(cargo);
         if let Err(error) = persist(|| self.queue.give_back(&job.claimed, until, reason.clone())).await {
             tracing::error!(
                 target: "authrelay::deliver", message = %entry.id, %error, "a message waits for its lease to end"

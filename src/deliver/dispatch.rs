@@ -14,16 +14,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
-use super::attempt::{Start, earliest};
+use super::attempt::Start;
 use super::desk::{Desk, Done, Workers};
 use super::expiry;
+use super::feedback::{self, FeedbackQueue};
 use super::intake::Intake;
 use super::lanes::{Lane, Taken, Turn};
 use super::registry::{Readiness, Registry, Snapshot};
+use super::reports;
 use super::route::{Renderer, Routes};
-use super::upstream::{Admission, UpstreamStatus};
+use super::status::UpstreamStatus;
+use super::upstream::Admission;
+use super::walk::earliest;
 use crate::clock::{Clock, Timestamp};
-use crate::ident::{CategoryName, Class};
+use crate::ident::{CategoryName, Class, UpstreamName};
 use crate::queue::{Job, Queue};
 
 /// Gives the pauses between attempts of a category.
@@ -53,7 +57,7 @@ const EXPIRED_AWAY: Duration = Duration::from_secs(5);
 pub struct Delivery {
     desk: Arc<Desk>,
     dispatcher: JoinHandle<()>,
-    expiry: JoinHandle<()>,
+    others: [JoinHandle<()>; 3],
 }
 
 /// What `status` tells of the delivery.
@@ -63,6 +67,9 @@ pub struct DeliveryStatus {
     pub attempts: usize,
     /// The upstreams in their order.
     pub upstreams: Vec<UpstreamStatus>,
+    /// Words on used codes that were not passed on to the provider.
+    #[serde(default)]
+    pub feedback_dropped: u64,
 }
 
 /// Shows how the delivery stands, for as long as somebody looks. Cheap to clone.
@@ -73,7 +80,15 @@ impl Monitor {
     /// How the upstreams stand.
     pub fn status(&self) -> DeliveryStatus {
         let attempts = Class::ALL.into_iter().map(|class| self.0.workers.busy(class)).sum();
-        DeliveryStatus { attempts, upstreams: self.0.registry.status() }
+        let feedback_dropped = self.0.feedback.dropped();
+        DeliveryStatus { attempts, upstreams: self.0.registry.status(), feedback_dropped }
+    }
+
+    /// Passes on to the provider, where it is configured to learn that, whether the code of a text was used. Best effort:
+    /// told in the background, three times at most, and forgotten at a restart or when too many wait.
+    #[expect(clippy::unused_async, reason = "callers need not know that it does not wait")]
+    pub async fn feedback(&self, upstream: &UpstreamName, reference: &str, used: bool) {
+        self.0.feedback.push(upstream, reference, used);
     }
 }
 
@@ -97,11 +112,16 @@ impl Delivery {
             alarm: Arc::default(),
             workers: Arc::new(Workers::default()),
             hurry: CancellationToken::new(),
+            feedback: FeedbackQueue::default(),
         });
         desk.registry.snapshot(&config());
-        let expiry = tokio::spawn(expiry::run(queue, Arc::clone(&desk.alarm), clock, shutdown.clone()));
+        let others = [
+            tokio::spawn(expiry::run(queue, Arc::clone(&desk.alarm), clock, shutdown.clone())),
+            tokio::spawn(reports::run(Arc::clone(&desk), Arc::clone(&config), shutdown.clone())),
+            tokio::spawn(feedback::run(Arc::clone(&desk), shutdown.clone())),
+        ];
         let dispatcher = tokio::spawn(Dispatcher::new(Arc::clone(&desk), config).run(shutdown));
-        Self { desk, dispatcher, expiry }
+        Self { desk, dispatcher, others }
     }
 
     /// How the upstreams stand, now and later.
@@ -116,7 +136,7 @@ impl Delivery {
 
     /// Waits for the end after a shutdown: for running attempts, for a bounded time.
     pub async fn stopped(self) {
-        for task in [self.dispatcher, self.expiry] {
+        for task in std::iter::once(self.dispatcher).chain(self.others) {
             if let Err(error) = task.await {
                 tracing::error!(target: "authrelay::deliver", %error, "a task of the delivery did not end by itself");
             }

@@ -2,11 +2,13 @@
 //! settles what came of it. Every answer becomes an `Outcome`.
 //!
 //! In the order in which a message meets them: [`Delivery`] (`dispatch`) takes it up and gives it its turn (`lanes`),
-//! `attempt` walks its routes (`route`), an [`Upstream`] lets it in (`breaker`, connections, rate) and carries it: over
-//! a pooled `connection` of `smtp`, whose replies `reply` judges, or into a `maildir`. `expiry` ends what is too late.
+//! `attempt` walks its routes (`route`), an [`Upstream`] lets it in (`breaker`, connections, rate) and carries it: a mail over
+//! a pooled `connection` of `smtp`, whose replies `reply` judges, or into a `maildir`; a text to `twilio`, or into an `outbox`.
+//! `expiry` ends what is too late. `reports` asks Twilio what became of texts, and `feedback` tells it which were of use.
 //!
-//! What must hold: one copy is sent, and after an attempt without an answer only the same upstream is asked again;
-//! nothing is sent once the life of a message is over; nothing is sent in the clear where TLS was asked for.
+//! What must hold: one copy is sent, and after an attempt without an answer only the same upstream is asked again, and a
+//! text is never posted again; nothing is sent once the life of a message is over; nothing is sent in the clear where TLS
+//! was asked for.
 
 mod attempt;
 mod breaker;
@@ -14,24 +16,34 @@ mod connection;
 mod desk;
 mod dispatch;
 mod expiry;
+mod feedback;
 mod intake;
 mod lanes;
 mod maildir;
+mod outbox;
+mod parcel;
 mod rate;
 mod registry;
 mod reply;
+mod reports;
 mod route;
 mod smtp;
+mod status;
+mod twilio;
 mod upstream;
+mod walk;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use dispatch::{CurrentConfig, Delivery, DeliveryStatus, Monitor, RetryClock};
+pub use parcel::{Parcel, Text};
 pub use reply::{HandOver, Trip};
 pub use route::{Letter, Outgoing, Renderer};
-pub use upstream::{BreakerStatus, Upstream, UpstreamStatus};
+pub use status::{BreakerStatus, UpstreamStatus};
+pub use twilio::news;
+pub use upstream::Upstream;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,16 +63,31 @@ pub struct Config {
 }
 
 impl Config {
-    /// The upstreams that may carry `sender`, in the order in which they are tried.
+    /// The upstreams that may carry mail of `sender`, in the order in which they are tried.
     pub fn carriers<'a>(&'a self, sender: &'a SenderName) -> impl Iterator<Item = &'a UpstreamConfig> {
         self.upstreams.iter().filter(move |upstream| upstream.may_carry(sender))
+    }
+
+    /// The upstreams that carry texts, in the order in which they are tried.
+    pub fn text_carriers(&self) -> impl Iterator<Item = &UpstreamConfig> {
+        self.upstreams.iter().filter(|upstream| upstream.kind.carries() == parcel::Carries::Texts)
     }
 }
 
 impl UpstreamConfig {
-    /// Whether it may carry `sender`.
+    /// Whether it may carry mail of `sender`.
     pub fn may_carry(&self, sender: &SenderName) -> bool {
-        self.carries.as_ref().is_none_or(|senders| senders.contains(sender))
+        self.kind.carries() == parcel::Carries::Letters
+            && self.carries.as_ref().is_none_or(|senders| senders.contains(sender))
+    }
+}
+
+impl UpstreamKind {
+    fn carries(&self) -> parcel::Carries {
+        match self {
+            Self::Maildir { .. } | Self::Smtp(_) => parcel::Carries::Letters,
+            Self::Outbox { .. } | Self::Twilio(_) => parcel::Carries::Texts,
+        }
     }
 }
 
@@ -91,6 +118,82 @@ pub enum UpstreamKind {
     },
     /// An SMTP server.
     Smtp(SmtpConfig),
+    /// A file on this machine that texts are written to: for trying out.
+    Outbox {
+        /// The file; made where it is missing, for its owner alone.
+        path: PathBuf,
+    },
+    /// Twilio's Programmable Messaging.
+    Twilio(Box<TwilioConfig>),
+}
+
+/// How to talk to Twilio.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TwilioConfig {
+    /// The account, `AC` and 32 hexadecimal digits.
+    pub account_sid: String,
+    /// What is presented with every request.
+    pub login: TwilioLogin,
+    /// The account's auth token, which callbacks are signed with; always there where `public_url` is.
+    pub auth_token: Option<Secret>,
+    /// Who texts are from, where no prefix fits.
+    pub from: TwilioFrom,
+    /// Who texts are from, by the beginning of the number (`+44`); the longest that fits.
+    pub from_by_prefix: Vec<(String, TwilioFrom)>,
+    /// Where the API is: `https://api.twilio.com`, or with edge and region, or a proxy. No `/` at the end.
+    pub base_url: String,
+    /// Where Twilio reaches us: `https://relay.example`, no `/` at the end. Without it Twilio is asked.
+    pub public_url: Option<String>,
+    /// `RiskCheck`: whether Twilio may hold a text back as pumping; `None` leaves it to the account.
+    pub risk_check: Option<bool>,
+    /// `ContentRetention=discard`: whether Twilio is told to keep no text.
+    pub discard_content: bool,
+    /// `AddressRetention=obfuscate`: whether Twilio is told to keep no number.
+    pub obfuscate_address: bool,
+    /// Whether it is told which codes were used (`ProvideFeedback`).
+    pub feedback: bool,
+    /// Numbers that nothing is ever sent to, whatever was decided before.
+    pub never: std::collections::HashSet<crate::mail::PhoneNumber>,
+    /// TLS, with the roots that are trusted.
+    pub tls: TlsClient,
+    /// How long connecting, with TLS, may take.
+    pub connect: Duration,
+    /// How long an answer may take.
+    pub answer: Duration,
+}
+
+/// What is presented to Twilio.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TwilioLogin {
+    /// The account's auth token.
+    AuthToken(Secret),
+    /// An API key: its SID and its secret.
+    ApiKey(String, Secret),
+}
+
+/// Who a text is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TwilioFrom {
+    /// A number of the account, or an alphanumeric sender.
+    From(String),
+    /// A Messaging Service, `MG` and 32 hexadecimal digits.
+    MessagingService(String),
+}
+
+/// A TLS client configuration. Equal when it is the same one: two that were built apart may trust different certificates.
+#[derive(Clone)]
+pub struct TlsClient(pub std::sync::Arc<rustls::ClientConfig>);
+
+impl PartialEq for TlsClient {
+    fn eq(&self, other: &Self) -> bool {
+        std::sync::Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl std::fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TlsClient")
+    }
 }
 
 /// How to talk to an SMTP upstream.

@@ -8,7 +8,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::breaker::Gate;
-use super::upstream::{BreakerStatus, Upstream, UpstreamStatus};
+use super::parcel::Carries;
+use super::status::{BreakerStatus, UpstreamStatus};
+use super::upstream::Upstream;
 use super::{Config, UpstreamConfig};
 use crate::clock::Clock;
 use crate::ident::UpstreamName;
@@ -120,11 +122,21 @@ impl Registry {
         snapshot
     }
 
-    /// What the first upstream that is not asked at the moment failed with.
-    pub(super) fn trouble(&self) -> Option<Reason> {
+    /// What the first upstream of this kind that is not asked at the moment failed with.
+    pub(super) fn trouble(&self, cargo: Carries) -> Option<Reason> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let upstreams = current.iter().flat_map(|snapshot| &snapshot.upstreams);
+        let of_this_kind = upstreams.filter(|upstream| upstream.cargo() == cargo);
         let shut = |status: &UpstreamStatus| status.breaker != BreakerStatus::Closed;
-        let status = self.status().into_iter().find(shut)?;
+        let status = of_this_kind.map(|upstream| upstream.status()).find(shut)?;
         status.last_failure.map(|reason| reason.at(&status.name))
+    }
+
+    /// The upstream of this name.
+    pub(super) fn upstream(&self, name: &UpstreamName) -> Option<Arc<Upstream>> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut upstreams = current.iter().flat_map(|snapshot| &snapshot.upstreams);
+        upstreams.find(|upstream| upstream.name() == name).map(Arc::clone)
     }
 
     /// How every upstream stands.

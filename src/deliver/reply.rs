@@ -1,5 +1,7 @@
 //! What an upstream's reply, or the lack of one, says about the message and about the upstream. Pure tables.
 
+use std::time::Duration;
+
 use mail_send::Error;
 use smtp_proto::Response;
 
@@ -11,6 +13,11 @@ pub enum HandOver {
     /// It took responsibility.
     Accepted {
         /// Its own words.
+        reference: String,
+    },
+    /// The provider took it, and will tell by and by whether it arrived.
+    Taken {
+        /// The provider's own id of it.
         reference: String,
     },
     /// It refused this message or this recipient for good.
@@ -34,6 +41,8 @@ pub enum Trip {
     AtOnce,
     /// It opens after several in a row.
     Counted,
+    /// It opens at once, for at least so long.
+    For(Duration),
 }
 
 /// Where in the conversation something went wrong.
@@ -179,11 +188,13 @@ mod tests {
     fn verdict(step: Step, code: u16, esc: [u8; 3]) -> &'static str {
         match judge(step, &reply(code, esc)) {
             HandOver::Accepted { .. } => "accepted",
+            HandOver::Taken { .. } => "taken",
             HandOver::Refused(_) => "refused",
             HandOver::Deferred(_) => "deferred",
             HandOver::InDoubt(_) => "in doubt",
             HandOver::Unavailable(_, Trip::AtOnce) => "unavailable at once",
             HandOver::Unavailable(_, Trip::Counted) => "unavailable",
+            HandOver::Unavailable(_, Trip::For(_)) => "unavailable for a while",
             HandOver::Unfit(_) => "unfit",
             HandOver::SenderRefused(_) => "sender",
         }

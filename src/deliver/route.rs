@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::parcel::Carries;
 use super::registry::Snapshot;
 use super::upstream::Upstream;
 use crate::ident::{SenderName, UpstreamName};
@@ -43,10 +44,10 @@ pub struct Letter<'a> {
     pub file_name: &'a str,
 }
 
-/// One way out: a sender, and an upstream that carries it.
+/// One way out: an upstream, and for a mail the sender that it carries.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
-    pub(super) sender: SenderName,
+    pub(super) sender: Option<SenderName>,
     pub(super) upstream: Arc<Upstream>,
 }
 
@@ -82,20 +83,30 @@ impl<'a> Allowed<'a> {
 }
 
 impl Routes {
+    /// Every upstream that takes texts, in order.
+    fn of_text(allowed: Allowed<'_>, snapshot: &Snapshot) -> Self {
+        let takes = |upstream: &&Arc<Upstream>| {
+            upstream.cargo() == Carries::Texts && allowed.permits(upstream.name())
+        };
+        let way = |upstream: &Arc<Upstream>| Route { sender: None, upstream: Arc::clone(upstream) };
+        Self { preferred: None, ways: snapshot.upstreams().iter().filter(takes).map(way).collect() }
+    }
+
     /// Every allowed sender in order, and for each every upstream in order that carries it.
     pub(super) fn of(senders: Vec<SenderName>, allowed: Allowed<'_>, snapshot: &Snapshot) -> Self {
         let mut ways = Vec::new();
         for sender in &senders {
             for upstream in snapshot.upstreams() {
                 if allowed.permits(upstream.name()) && upstream.carries(sender) {
-                    ways.push(Route { sender: sender.clone(), upstream: Arc::clone(upstream) });
+                    let sender = Some(sender.clone());
+                    ways.push(Route { sender, upstream: Arc::clone(upstream) });
                 }
             }
         }
         Self { preferred: senders.into_iter().next(), ways }
     }
 
-    /// The same for a queued message. No upstream takes text messages yet: they wait for one.
+    /// The same for a queued message.
     pub(super) fn for_message(
         entry: &Entry,
         payload: &Payload,
@@ -106,7 +117,7 @@ impl Routes {
             Payload::Mail { plan, .. } => {
                 Self::of(renderer.senders(plan), Allowed::for_entry(entry), snapshot)
             }
-            Payload::Sms { .. } => Self::default(),
+            Payload::Sms { .. } => Self::of_text(Allowed::for_entry(entry), snapshot),
         }
     }
 
@@ -144,7 +155,37 @@ mod tests {
     fn ways(senders: &[&str], allowed: Allowed<'_>, snapshot: &Snapshot) -> Vec<String> {
         let senders = senders.iter().map(SenderName::new).collect();
         let routes = Routes::of(senders, allowed, snapshot);
-        routes.ways.iter().map(|way| format!("{}@{}", way.sender, way.upstream.name())).collect()
+        let way = |way: &Route| format!("{}@{}", way.sender.as_ref().unwrap(), way.upstream.name());
+        routes.ways.iter().map(way).collect()
+    }
+
+    #[test]
+    fn mail_and_texts_have_upstreams_of_their_own() {
+        let upstream = |name: &str, kind| UpstreamConfig {
+            name: UpstreamName::new(name),
+            kind,
+            carries: None,
+            max_connections: 1,
+            messages_per_minute: None,
+            breaker: BreakerConfig::default(),
+        };
+        let upstreams = vec![
+            upstream("first-box", UpstreamKind::Outbox { path: "nowhere".into() }),
+            upstream("folder", UpstreamKind::Maildir { path: "nowhere".into() }),
+            upstream("second-box", UpstreamKind::Outbox { path: "nowhere".into() }),
+        ];
+        let config = Arc::new(Config { hostname: "relay.example".into(), upstreams, workers: 1 });
+        let snapshot = Registry::new(Clock::System).snapshot(&config);
+        assert_eq!(ways(&["no-reply"], Allowed::Any, &snapshot), ["no-reply@folder"]);
+        let texts = |allowed| Routes::of_text(allowed, &snapshot).path();
+        assert_eq!(texts(Allowed::Any), ["first-box", "second-box"].map(UpstreamName::new));
+        let second = UpstreamName::new("second-box");
+        assert_eq!(texts(Allowed::Only(Some(&second))), [UpstreamName::new("second-box")]);
+        assert!(texts(Allowed::Only(Some(&UpstreamName::new("folder")))).is_empty());
+        let names =
+            |all: Vec<&UpstreamConfig>| all.iter().map(|one| one.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(config.text_carriers().collect()), ["first-box", "second-box"]);
+        assert_eq!(names(config.carriers(&"no-reply".into()).collect()), ["folder"]);
     }
 
     #[test]

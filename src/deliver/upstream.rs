@@ -6,20 +6,23 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::breaker::{Breaker, Gate, Position};
 use super::connection::Connection;
+use super::outbox::Outbox;
+use super::parcel::{Carries, Parcel};
 use super::rate::Rate;
 use super::reply::HandOver;
-use super::route::Letter;
 use super::smtp::SmtpUpstream;
+use super::status::{BreakerStatus, UpstreamStatus};
+use super::twilio::{self, Twilio};
 use super::{UpstreamConfig, UpstreamKind, maildir};
 use crate::clock::{Clock, Timestamp};
 use crate::ident::{Class, SenderName, UpstreamName};
-use crate::outcome::Reason;
+use crate::outcome::{Reason, ReasonClass};
 
 /// One upstream: its configuration, and everything that lives longer than one attempt.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub struct Upstream {
 enum Transport {
     Maildir(std::path::PathBuf),
     Smtp(Box<SmtpUpstream>),
+    Outbox(Outbox),
+    Twilio(Box<Twilio>),
 }
 
 #[derive(Debug)]
@@ -53,6 +58,8 @@ struct GateState {
 pub(super) enum Prepared {
     Folder,
     Connection(Box<Connection>),
+    /// A text as it is sent.
+    Text(Zeroizing<String>),
 }
 
 /// Whether one may hand something over now.
@@ -84,6 +91,8 @@ impl Upstream {
         let room = config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         let transport = match &config.kind {
             UpstreamKind::Maildir { path } => Transport::Maildir(path.clone()),
+            UpstreamKind::Outbox { path } => Transport::Outbox(Outbox::new(path.clone())),
+            UpstreamKind::Twilio(twilio) => Transport::Twilio(Box::new(Twilio::new((**twilio).clone()))),
             UpstreamKind::Smtp(smtp) => {
                 Transport::Smtp(Box::new(SmtpUpstream::new(smtp.clone(), hostname.clone())))
             }
@@ -112,10 +121,16 @@ impl Upstream {
         self.config.may_carry(sender)
     }
 
-    /// Hands one letter over, outside of any queue: no breaker, rate or limit of connections is asked or told.
-    pub async fn hand_over(&self, letter: Letter<'_>) -> HandOver {
-        match self.prepare(letter).await {
-            Ok(prepared) => self.transmit(prepared, letter).await,
+    /// Whether it carries mail or texts.
+    pub(super) fn cargo(&self) -> Carries {
+        self.config.kind.carries()
+    }
+
+    /// Hands one thing over, outside of any queue: no breaker, rate or limit of connections is asked or told.
+    pub async fn hand_over<'a>(&self, parcel: impl Into<Parcel<'a>>) -> HandOver {
+        let parcel = parcel.into();
+        match self.prepare(parcel).await {
+            Ok(prepared) => self.transmit(prepared, parcel).await,
             Err(hand_over) => hand_over,
         }
     }
@@ -138,7 +153,8 @@ impl Upstream {
             since: gate.since,
             last_failure: gate.last.clone(),
             connections: match &self.transport {
-                Transport::Maildir(_) => 0,
+                // What a request goes over is the HTTP client's.
+                Transport::Maildir(_) | Transport::Outbox(_) | Transport::Twilio(_) => 0,
                 Transport::Smtp(smtp) => smtp.connections(),
             },
             in_flight: room.saturating_sub(self.room.available_permits()),
@@ -146,37 +162,75 @@ impl Upstream {
     }
 
     /// Everything that can be done without sending anything of the message. May be dropped at any moment.
-    pub(super) async fn prepare(&self, letter: Letter<'_>) -> Result<Prepared, HandOver> {
-        match &self.transport {
-            Transport::Maildir(_) => Ok(Prepared::Folder),
-            Transport::Smtp(smtp) => {
+    pub(super) async fn prepare(&self, parcel: Parcel<'_>) -> Result<Prepared, HandOver> {
+        match (&self.transport, parcel) {
+            (Transport::Maildir(_), Parcel::Letter(_)) => Ok(Prepared::Folder),
+            (Transport::Smtp(smtp), Parcel::Letter(letter)) => {
                 smtp.prepare(letter).await.map(|connection| Prepared::Connection(Box::new(connection)))
             }
+            (Transport::Outbox(_), Parcel::Text(text)) => twilio::write(text).map(Prepared::Text),
+            (Transport::Twilio(twilio), Parcel::Text(text)) => {
+                twilio.check(text)?;
+                twilio::write(text).map(Prepared::Text)
+            }
+            (Transport::Maildir(_) | Transport::Smtp(_), Parcel::Text(_))
+            | (Transport::Outbox(_) | Transport::Twilio(_), Parcel::Letter(_)) => Err(HandOver::Unfit(
+                Reason::new(ReasonClass::Capability, "mail and texts have upstreams of their own"),
+            )),
         }
     }
 
     /// The message itself. Must be waited for.
-    pub(super) async fn transmit(&self, prepared: Prepared, letter: Letter<'_>) -> HandOver {
-        match (&self.transport, prepared) {
-            (Transport::Smtp(smtp), Prepared::Connection(connection)) => {
+    pub(super) async fn transmit(&self, prepared: Prepared, parcel: Parcel<'_>) -> HandOver {
+        match (&self.transport, prepared, parcel) {
+            (Transport::Smtp(smtp), Prepared::Connection(connection), Parcel::Letter(letter)) => {
                 smtp.transmit(*connection, letter).await
             }
-            (Transport::Maildir(path), Prepared::Folder | Prepared::Connection(_)) => {
+            (Transport::Maildir(path), Prepared::Folder, Parcel::Letter(letter)) => {
                 maildir::deliver(path, &self.hostname, letter).await
             }
+            (Transport::Outbox(outbox), Prepared::Text(body), Parcel::Text(text)) => {
+                outbox.append(text, &body, self.clock.now()).await
+            }
+            (Transport::Twilio(twilio), Prepared::Text(body), Parcel::Text(text)) => {
+                twilio.post(text, &body, self.clock.now()).await
+            }
             // Prepared by another kind of upstream: can't be, and nothing was sent.
-            (Transport::Smtp(_), Prepared::Folder) => HandOver::Unavailable(
-                Reason::new(crate::outcome::ReasonClass::Local, "nothing was prepared"),
+            (
+                Transport::Smtp(_) | Transport::Maildir(_) | Transport::Outbox(_) | Transport::Twilio(_),
+                Prepared::Folder | Prepared::Connection(_) | Prepared::Text(_),
+                Parcel::Letter(_) | Parcel::Text(_),
+            ) => HandOver::Unavailable(
+                Reason::new(ReasonClass::Local, "nothing was prepared"),
                 super::Trip::Counted,
             ),
         }
     }
 
+    /// Its account, where it is one at Twilio.
+    pub(super) fn twilio(&self) -> Option<&Twilio> {
+        match &self.transport {
+            Transport::Twilio(twilio) => Some(twilio),
+            Transport::Maildir(_) | Transport::Smtp(_) | Transport::Outbox(_) => None,
+        }
+    }
+
     /// The longest the message itself may take.
     pub(super) fn transmit_limit(&self) -> Duration {
-        match &self.config.kind {
-            UpstreamKind::Maildir { .. } => Duration::from_mins(1),
-            UpstreamKind::Smtp(smtp) => smtp.timeouts.data,
+        match (&self.config.kind, &self.transport) {
+            (_, Transport::Twilio(twilio)) => twilio.limit(),
+            (UpstreamKind::Smtp(smtp), _) => smtp.timeouts.data,
+            (UpstreamKind::Maildir { .. } | UpstreamKind::Outbox { .. } | UpstreamKind::Twilio(_), _) => {
+                Duration::from_mins(1)
+            }
+        }
+    }
+
+    /// How much must be left of the life of a message for it to be sent.
+    pub(super) fn least_life(&self) -> Duration {
+        match self.transport {
+            Transport::Twilio(_) => twilio::LEAST_LIFE,
+            Transport::Maildir(_) | Transport::Smtp(_) | Transport::Outbox(_) => Duration::ZERO,
         }
     }
 
@@ -193,7 +247,7 @@ impl Upstream {
     /// Closes connections nobody has used for long. Returns when there will be more.
     pub(super) fn close_idle(&self, now: Instant) -> Option<Instant> {
         match &self.transport {
-            Transport::Maildir(_) => None,
+            Transport::Maildir(_) | Transport::Outbox(_) | Transport::Twilio(_) => None,
             Transport::Smtp(smtp) => smtp.close_idle(now),
         }
     }
@@ -291,6 +345,7 @@ impl Ticket {
         self.told = true;
         match hand_over {
             HandOver::Accepted { .. }
+            | HandOver::Taken { .. }
             | HandOver::Refused(_)
             | HandOver::Deferred(_)
             | HandOver::Unfit(_)
@@ -336,36 +391,4 @@ impl Room {
         let any = Arc::clone(&upstream.room).acquire_owned().await.ok()?;
         Some(Self { _any: any, _normal: normal })
     }
-}
-
-/// How an upstream stands, for `status`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct UpstreamStatus {
-    /// Its name.
-    pub name: UpstreamName,
-    /// Whether it is asked.
-    pub breaker: BreakerStatus,
-    /// Since when.
-    pub since: Timestamp,
-    /// What it failed with last, where it ever did.
-    pub last_failure: Option<Reason>,
-    /// Open connections, in use or not.
-    pub connections: usize,
-    /// Deliveries under way.
-    pub in_flight: usize,
-}
-
-/// Whether an upstream is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "state")]
-pub enum BreakerStatus {
-    /// Mail flows.
-    Closed,
-    /// Not before this.
-    Open {
-        /// When it is asked again.
-        until: Timestamp,
-    },
-    /// One message is finding out.
-    Probing,
 }

@@ -7,18 +7,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::memory_store::MemoryStore;
 use super::scripted_upstream::ScriptedUpstream;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::deliver::{
     BreakerConfig, Config, Delivery, Outgoing, Renderer, SmtpConfig, Timeouts, UpstreamConfig, UpstreamKind,
     UpstreamTls,
 };
 use crate::ident::{BusinessName, CategoryName, Class, ClientName, MessageId, SenderName, UpstreamName};
-use crate::mail::{Address, Message, Recipient, ReversePath};
+use crate::mail::{Address, Message, PhoneNumber, Recipient, ReversePath};
 use crate::outcome::Reason;
 use crate::policy::SenderPolicy;
 use crate::queue::{Active, ActiveLimits, Entry, Payload, Queue, State};
 use crate::rewrite::Plan;
-use crate::secret::LookupKey;
+use crate::secret::{LookupKey, Secret};
+use crate::sms::Factor;
 
 /// The bench.
 pub(super) struct Bench {
@@ -26,6 +27,7 @@ pub(super) struct Bench {
     pub(super) queue: Arc<Queue>,
     pub(super) config: Arc<Mutex<Arc<Config>>>,
     pub(super) shutdown: CancellationToken,
+    pub(super) clock: Clock,
 }
 
 /// A business whose messages the renderer panics at.
@@ -53,13 +55,17 @@ impl Renderer for TestRenderer {
 
 impl Bench {
     pub(super) fn new(upstreams: Vec<UpstreamConfig>, workers: usize) -> Self {
-        let store = Arc::new(MemoryStore::default());
+        Self::with_clock(upstreams, workers, Clock::System)
+    }
+
+    pub(super) fn with_clock(upstreams: Vec<UpstreamConfig>, workers: usize, clock: Clock) -> Self {
+        let store = Arc::new(MemoryStore::new(clock));
         let active = Active::new(ActiveLimits::default());
         let key = LookupKey::new(&[7; 32]);
-        let queue = Queue::new(Arc::clone(&store) as _, key, Clock::System, active);
+        let queue = Queue::new(Arc::clone(&store) as _, key, clock, active);
         let config = Config { hostname: "relay.example".to_owned(), upstreams, workers };
         let config = Arc::new(Mutex::new(Arc::new(config)));
-        Self { store, queue, config, shutdown: CancellationToken::new() }
+        Self { store, queue, config, shutdown: CancellationToken::new(), clock }
     }
 
     pub(super) fn start(&self) -> Delivery {
@@ -69,14 +75,14 @@ impl Bench {
             Arc::new(move || Arc::clone(&config.lock().unwrap())),
             Arc::new(TestRenderer),
             Arc::new(|_: &CategoryName, _: Class| vec![Duration::from_millis(50)]),
-            Clock::System,
+            self.clock,
             self.shutdown.clone(),
         )
     }
 
     /// A row in the store, which is not told.
     pub(super) fn store(&self, message: &Draft) -> MessageId {
-        let (entry, payload) = message.build();
+        let (entry, payload) = message.build(self.clock.now());
         let id = entry.id;
         self.store.insert(entry, payload);
         id
@@ -84,11 +90,24 @@ impl Bench {
 
     /// A row that comes straight from memory.
     pub(super) fn offer(&self, message: &Draft) -> MessageId {
-        let (entry, payload) = message.build();
+        let (entry, payload) = message.build(self.clock.now());
         let id = entry.id;
-        let lease = Clock::System.now().plus(Duration::from_mins(15));
+        let lease = self.clock.now().plus(Duration::from_mins(15));
         let claimed = self.store.insert_claimed(entry, payload, lease);
         self.queue.offer(claimed);
+        id
+    }
+
+    /// A text that awaits its provider's report: of `upstream`, under `reference` where its answer is known.
+    pub(super) fn awaited(&self, message: &Draft, upstream: &str, reference: Option<&str>) -> MessageId {
+        let (mut entry, payload) = message.build(self.clock.now());
+        entry.state = State::AwaitingReport;
+        entry.attempts = 1;
+        entry.in_doubt = u32::from(reference.is_none());
+        entry.upstream = Some(UpstreamName::new(upstream));
+        entry.reference = reference.map(str::to_owned);
+        let id = entry.id;
+        self.store.insert_awaited(entry, payload);
         id
     }
 
@@ -105,12 +124,14 @@ impl Bench {
 
 /// What a test says of a message.
 #[derive(Clone)]
-pub(super) struct Draft {
+pub(in crate::deliver) struct Draft {
     pub(super) client: &'static str,
     pub(super) class: Class,
     pub(super) business: Option<&'static str>,
     pub(super) life: Duration,
     pub(super) in_doubt_at: Option<&'static str>,
+    /// A text with this code for this phone, instead of a mail.
+    pub(super) text: Option<(&'static str, &'static str)>,
 }
 
 impl Default for Draft {
@@ -121,13 +142,22 @@ impl Default for Draft {
             business: None,
             life: Duration::from_mins(10),
             in_doubt_at: None,
+            text: None,
         }
     }
 }
 
 impl Draft {
-    fn build(&self) -> (Entry, Payload) {
-        let now = Clock::System.now();
+    /// A text with this code for a phone.
+    pub(in crate::deliver) fn text(code: &'static str) -> Self {
+        Self { text: Some((code, "+12025550100")), ..Self::default() }
+    }
+
+    pub(in crate::deliver) fn entry(&self) -> Entry {
+        self.build(Clock::System.now()).0
+    }
+
+    fn build(&self, now: Timestamp) -> (Entry, Payload) {
         let id = MessageId::generate();
         let entry = Entry {
             id,
@@ -137,7 +167,10 @@ impl Draft {
             category: CategoryName::new("signin"),
             rule: "test".to_owned(),
             class: self.class,
-            recipient: Recipient::Mail(Address::parse(&format!("{}@example.com", self.client)).unwrap()),
+            recipient: match self.text {
+                Some((_, to)) => Recipient::Phone(PhoneNumber::parse(to).unwrap()),
+                None => Recipient::Mail(Address::parse(&format!("{}@example.com", self.client)).unwrap()),
+            },
             application_id: None,
             report_to: None,
             accepted: now,
@@ -150,6 +183,10 @@ impl Draft {
             upstream: self.in_doubt_at.map(UpstreamName::new),
             reference: None,
         };
+        if let Some((code, _)) = self.text {
+            let (code, host) = (Secret::new(code), "example.com".to_owned());
+            return (entry, Payload::Sms { code, host, factor: Factor::Primary, origin_bound: false });
+        }
         let plan = Plan {
             category: entry.category.clone(),
             business: entry.business.clone(),

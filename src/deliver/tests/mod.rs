@@ -1,9 +1,12 @@
 //! The delivery as a whole: from the queue to upstreams on the loopback interface.
 
-mod bench;
+pub(super) mod bench;
+#[path = "../../../tests/support/fake_twilio.rs"]
+mod fake_twilio;
 mod memory_store;
 #[path = "../../../tests/support/scripted_upstream.rs"]
 mod scripted_upstream;
+mod texts;
 
 use std::sync::Arc;
 use std::time::Duration;
