@@ -2,6 +2,9 @@
 //! are right.
 #![expect(clippy::unwrap_used, reason = "tests, and the helpers under them")]
 
+#[path = "config/texts.rs"]
+mod texts;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,6 +13,8 @@ use std::path::{Path, PathBuf};
 use authrelay::clock::Timestamp;
 use authrelay::config::{Environment, Errors, KeySource, Loaded, Variables, describe, load, places};
 use authrelay::deliver::{UpstreamKind, UpstreamTls};
+use authrelay::http::{Bind, Interface};
+use authrelay::ident::ClientName;
 use authrelay::policy::shipped_categories;
 use authrelay::queue::ActiveLimits;
 use authrelay::secret::Secret;
@@ -56,11 +61,14 @@ impl Machine {
             ("provider.password", "hunter2\n"),
             ("open.password", "hunter2\n"),
             ("empty.password", "\n"),
+            ("twilio.token", "hunter2token\n"),
+            ("twilio.key", "hunter2key\n"),
             ("queue.key", QUEUE_KEY),
             ("state/queue.key", QUEUE_KEY),
             ("state/queue.db", ""),
             ("short.key", "lookup c2hvcnQ=\n"),
             ("credentials/provider", "hunter2"),
+            ("credentials/twilio", "hunter2token"),
             ("credentials/queue", QUEUE_KEY),
         ] {
             self.write(name, text, if name == "open.password" { 0o644 } else { 0o600 });
@@ -104,11 +112,20 @@ fn reference_uncommented() -> String {
     reference.lines().map(|line| option(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
 }
 
-/// Each case of `problems.txt` is a title, a configuration, and exactly what is said of it.
 #[test]
 fn every_kind_of_mistake_is_told_exactly() {
+    every_case_is_told_exactly("tests/config/problems.txt", 70);
+}
+
+#[test]
+fn every_kind_of_mistake_about_texts_is_told_exactly() {
+    every_case_is_told_exactly("tests/config/texts.txt", 40);
+}
+
+/// Each case of the file is a title, a configuration, and exactly what is said of it.
+fn every_case_is_told_exactly(file: &str, least: usize) {
     let machine = Machine::new();
-    let cases = project_file("tests/config/problems.txt");
+    let cases = project_file(file);
     let mut wrong = Vec::new();
     let mut seen = 0;
     for case in cases.split("\n=== ").skip(1) {
@@ -120,7 +137,7 @@ fn every_kind_of_mistake_is_told_exactly() {
             wrong.push(format!("=== {title}\n{config}\n---\n{found}\n"));
         }
     }
-    assert!(seen >= 60, "only {seen} cases were found");
+    assert!(seen >= least, "only {seen} cases were found");
     assert!(wrong.is_empty(), "{} of {seen} cases differ; found is:\n\n{}", wrong.len(), wrong.join("\n"));
 }
 
@@ -140,10 +157,22 @@ fn the_defaults_need_no_file() {
     assert_eq!(networks, ["127.0.0.0/8", "::1/128"]);
     assert_eq!(config.policy.clients["local"].categories, None);
     assert_eq!(config.rewrite.senders["no-reply"].from.address.as_str(), "no-reply@localhost");
-    let [upstream] = config.deliver.upstreams.as_slice() else { panic!("one upstream") };
+    let [mail, texts] = config.deliver.upstreams.as_slice() else { panic!("two upstreams") };
     assert!(
-        matches!(&upstream.kind, UpstreamKind::Maildir { path } if *path == config.state_directory.join("maildir"))
+        matches!(&mail.kind, UpstreamKind::Maildir { path } if *path == config.state_directory.join("maildir"))
     );
+    assert!(
+        matches!(&texts.kind, UpstreamKind::Outbox { path } if *path == config.state_directory.join("outbox.jsonl"))
+    );
+    let no_reply = config.rewrite.no_reply.clone();
+    let carriers: Vec<_> =
+        config.deliver.carriers(&no_reply).map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(carriers, ["local-maildir"], "mail never goes to what takes texts");
+    let [http] = config.http.as_slice() else { panic!("one HTTP listener") };
+    assert_eq!(http.bind, Bind::Tcp("127.0.0.1:8025".parse().unwrap()));
+    assert_eq!((http.tls, http.serves.as_slice()), (false, &[Interface::Otp, Interface::Callback][..]));
+    assert_eq!(config.first_client.as_ref().map(ClientName::as_str), Some("local"));
+    assert!(config.otp.primary && config.otp.secondary && !config.sms_guard.costs_money);
     assert_eq!(config.queue.key, KeySource::MadeAtFirstStart(config.state_directory.join("queue.key")));
     let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -165,6 +194,7 @@ fn the_reference_as_shipped_is_the_defaults() {
     let shipped = machine.load(&project_file("config/authrelay.toml")).unwrap();
     let defaults = load(None, &machine.env).unwrap();
     let without_source = |text: String| text.split_once('\n').unwrap().1.to_owned();
+    assert!(shipped.config.first_client.is_some());
     assert_eq!(without_source(describe(&shipped.config)), without_source(describe(&defaults.config)));
     assert_eq!(shipped.warnings, defaults.warnings);
 }
@@ -184,7 +214,8 @@ fn every_option_of_the_reference_is_read_and_its_defaults_are_true() {
     assert_eq!(config.policy.rules.len(), 1);
     assert_eq!(config.rewrite.senders["acme"].dkim.len(), 2);
     assert_eq!(config.clients.clients.len(), 3);
-    let provider = &config.deliver.upstreams[1];
+    texts::assert_reference(&machine, &config);
+    let provider = &config.deliver.upstreams[2];
     let UpstreamKind::Smtp(smtp) = &provider.kind else { panic!("an SMTP upstream") };
     assert_eq!(smtp.credentials.as_ref().unwrap().1.reveal(), "hunter2");
     // What the reference says of an upstream is what is in force where nothing is said.
@@ -237,6 +268,8 @@ fn the_reference_has_every_key_that_unknown_keys_are_compared_with() {
         "upstreams.a",
         "upstreams.a.timeouts",
         "upstreams.a.breaker",
+        "http.a",
+        "otp",
     ];
     for section in sections {
         let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
@@ -259,7 +292,7 @@ fn the_reference_has_every_key_that_unknown_keys_are_compared_with() {
 fn the_production_example_is_valid_and_short() {
     let machine = Machine::new();
     let text = project_file("config/example-production.toml");
-    assert!(text.lines().count() < 15);
+    assert!(text.lines().filter(|line| !line.starts_with('#')).count() < 15);
     let Loaded { config, warnings } = machine.load(&text).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.listeners[0].tls, ListenerTls::Required);
     assert_eq!(config.clients.clients[0].user.as_deref(), Some("wiki"));
@@ -277,8 +310,14 @@ fn what_is_described_is_read_back_as_the_same() {
     let machine = Machine::new();
     let first = describe(&load(None, &machine.env).unwrap().config);
     let again = describe(&machine.load(&first).unwrap_or_else(|errors| panic!("{errors}\n{first}")).config);
-    let without_source = |text: &str| text.split_once('\n').unwrap().1.to_owned();
-    assert_eq!(without_source(&first), without_source(&again));
+    // What is made at first start belongs to no file.
+    let comparable = |text: &str| {
+        let kept: Vec<&str> =
+            text.lines().skip(1).filter(|line| !line.starts_with("# token: made at")).collect();
+        kept.join("\n")
+    };
+    assert!(first.contains("# token: made at first start in ") && !again.contains("# token: made at"));
+    assert_eq!(comparable(&first), comparable(&again));
 }
 
 #[test]
@@ -371,55 +410,83 @@ fn problems_are_serialized_for_scripts() {
     assert_eq!((&first["place"]["line"], &first["place"]["column"]), (&1.into(), &1.into()));
 }
 
+/// Words that mean something as keys or as names of tables.
+const KEYS: &[&str] = &[
+    "hostname",
+    "listeners",
+    "a",
+    "address",
+    "clients",
+    "networks",
+    "password_sha256",
+    "rules",
+    "any",
+    "not",
+    "header",
+    "subject",
+    "upstreams",
+    "host",
+    "password",
+    "tls",
+    "senders",
+    "from",
+    "dkim",
+    "categories",
+    "retry",
+    "limits",
+    "x y",
+    "observe_until",
+    "timeouts.connect",
+    "queue",
+    "path",
+    "http",
+    "socket",
+    "socket_mode",
+    "serves",
+    "token_sha256",
+    "otp",
+    "countries",
+    "test_numbers",
+    "in_all",
+    "kind",
+    "account_sid",
+    "auth_token",
+    "from",
+    "from_by_prefix",
+    "public_url",
+    "businesses",
+    "url",
+];
+
+/// Values of every kind.
+const VALUES: &[&str] = &[
+    "[]",
+    "{}",
+    "1",
+    "-1",
+    "1e400",
+    "true",
+    "2027-01-31",
+    "[[1]]",
+    "{a={b={}}}",
+    "''",
+    "'10m'",
+    "'::/0'",
+    "'twilio'",
+    "'https://a.example'",
+    "['DE']",
+    "['5/1m']",
+    "['+12025550100']",
+    "{'+44'='A'}",
+    "[{}]",
+    "0x",
+];
+
 fn toml_like() -> impl Strategy<Value = String> {
-    let key = prop::sample::select(vec![
-        "hostname",
-        "listeners",
-        "a",
-        "address",
-        "clients",
-        "networks",
-        "password_sha256",
-        "rules",
-        "any",
-        "not",
-        "header",
-        "subject",
-        "upstreams",
-        "host",
-        "password",
-        "tls",
-        "senders",
-        "from",
-        "dkim",
-        "categories",
-        "retry",
-        "limits",
-        "x y",
-        "observe_until",
-        "timeouts.connect",
-        "queue",
-        "path",
-    ]);
+    let key = prop::sample::select(KEYS);
     let value = prop_oneof![
         "\\PC{0,12}".prop_map(|text| format!("\"{text}\"")),
-        prop::sample::select(vec![
-            "[]",
-            "{}",
-            "1",
-            "-1",
-            "1e400",
-            "true",
-            "2027-01-31",
-            "[[1]]",
-            "{a={b={}}}",
-            "''",
-            "'10m'",
-            "'::/0'",
-            "[{}]",
-            "0x",
-        ])
-        .prop_map(str::to_owned),
+        prop::sample::select(VALUES).prop_map(str::to_owned),
     ];
     let line = prop_oneof![
         (key.clone(), value).prop_map(|(key, value)| format!("{key} = {value}")),

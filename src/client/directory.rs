@@ -2,7 +2,8 @@
 //!
 //! A generated password has 256 bits and is checked by one SHA-256. A password that a person chose is checked by
 //! argon2id, which costs memory and time on purpose: a [`Gate`] bounds how many run at once and makes addresses that
-//! fail wait. What was checked successfully is remembered, under a key of this process, until the snapshot goes.
+//! fail wait. What was checked successfully is remembered, under a key of this process, until the snapshot goes. Tokens
+//! are always generated ones.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -65,6 +66,19 @@ impl Directory {
             || certificate.and_then(|shown| self.find(|access| access.certificates.contains(&shown)));
         let by_listener = || self.find(|access| access.listeners.contains(listener));
         by_certificate().or_else(by_listener).or_else(|| self.by_network(address?))
+    }
+
+    /// The client whose token this is. Every token is compared, each in constant time, so that neither how much of one is
+    /// right nor whose it is can be measured.
+    pub fn client_of_token(&self, token: &Secret) -> Option<ClientName> {
+        let shown = Digest::sha256(token.reveal().as_bytes());
+        let mut found = None;
+        for access in &self.clients {
+            if access.token.is_some_and(|known| known == shown) {
+                found = Some(&access.name);
+            }
+        }
+        found.cloned()
     }
 
     fn find(&self, fits: impl Fn(&Access) -> bool) -> Option<&ClientName> {
@@ -158,6 +172,7 @@ mod tests {
             user: None,
             password: None,
             certificates: Vec::new(),
+            token: None,
         }
     }
 
@@ -204,6 +219,24 @@ mod tests {
         for (user, text) in [("shop", "wrong"), ("shop", ""), ("nobody", password.reveal()), ("nopass", "")] {
             let result = directory.log_in(&gate, user, &Secret::new(text), None).await;
             assert_eq!(result, Err(LoginError::Wrong), "{user}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_its_clients_alone() {
+        let (shop, wiki) = (Secret::generate().unwrap(), Secret::generate().unwrap());
+        let digest = |secret: &Secret| Some(Digest::sha256(secret.reveal().as_bytes()));
+        let clients = vec![
+            Access { token: digest(&shop), ..access("shop") },
+            access("mail-only"),
+            Access { token: digest(&wiki), ..access("wiki") },
+        ];
+        let directory = directory(clients);
+        assert_eq!(directory.client_of_token(&shop), Some(ClientName::new("shop")));
+        assert_eq!(directory.client_of_token(&wiki), Some(ClientName::new("wiki")));
+        let shorter = &shop.reveal()[..42];
+        for text in ["", shorter, &format!("{}x", shop.reveal()), &digest(&shop).unwrap().to_hex()] {
+            assert_eq!(directory.client_of_token(&Secret::new(text)), None);
         }
     }
 

@@ -1,5 +1,5 @@
 //! Who a peer is. A client is known by its network, its user name and password, its TLS certificate, or the listener it
-//! came through; a peer that is none of them may not send anything.
+//! came through, and over HTTP by its token; a peer that is none of them may not send anything.
 
 mod directory;
 mod gate;
@@ -35,6 +35,8 @@ pub struct Access {
     pub password: Option<PasswordHash>,
     /// SHA-256 fingerprints of its TLS certificates.
     pub certificates: Vec<Digest>,
+    /// SHA-256 of the token that it shows to the HTTP interface.
+    pub token: Option<Digest>,
 }
 
 /// A password as it is kept.

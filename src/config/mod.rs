@@ -28,10 +28,10 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::ident::BusinessName;
+use crate::ident::{BusinessName, ClientName};
 use crate::mail::Address;
 use crate::queue::ActiveLimits;
-use crate::{client, deliver, policy, rewrite, smtp};
+use crate::{client, deliver, guard, http, otp, policy, rewrite, smtp};
 use problem::{Report, Span};
 use raw::{Raw, RawTop};
 use reader::Table;
@@ -66,6 +66,14 @@ pub struct Config {
     pub deliver: Arc<deliver::Config>,
     /// How mail is kept.
     pub queue: QueueConfig,
+    /// The HTTP listeners, in the order of the file.
+    pub http: Vec<http::ListenerConfig>,
+    /// How one-time codes for phones are taken.
+    pub otp: Arc<otp::Config>,
+    /// Who may be sent a code, and how often.
+    pub sms_guard: Arc<guard::sms::Config>,
+    /// The client whose token is made at first start, in [`Config::token_file`]: only where no client is configured.
+    pub first_client: Option<ClientName>,
     /// The web address of each business that has one.
     pub business_urls: BTreeMap<BusinessName, BusinessUrl>,
     /// What is logged.
@@ -76,6 +84,11 @@ impl Config {
     /// Where the self-signed certificate is kept that is made when none is configured.
     pub fn tls_directory(&self) -> PathBuf {
         self.state_directory.join("tls")
+    }
+
+    /// Where the token is kept that is made when no client is configured.
+    pub fn token_file(&self) -> PathBuf {
+        self.state_directory.join("otp.token")
     }
 }
 

@@ -166,6 +166,15 @@ impl Report {
         self.found.borrow().iter().any(|found| found.severity == Severity::Error)
     }
 
+    /// Whether an error was found in this piece of the file.
+    pub(super) fn has_error_in(&self, piece: &Span) -> bool {
+        let within = |found: &Found| match (piece, &found.span) {
+            (Some(piece), Some(span)) => piece.start <= span.start && span.end <= piece.end,
+            (_, _) => false,
+        };
+        self.found.borrow().iter().any(|found| found.severity == Severity::Error && within(found))
+    }
+
     /// Drops what was found after the first `keep` problems on lines that those already speak of: where the syntax is
     /// broken, what was made of it says nothing.
     pub(super) fn forget_consequences(&self, keep: usize) {

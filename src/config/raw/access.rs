@@ -81,6 +81,7 @@ pub(in crate::config) struct RawAccess {
     pub(in crate::config) password_sha256: Option<At<PasswordHash>>,
     pub(in crate::config) password_argon2id: Option<At<PasswordHash>>,
     pub(in crate::config) certificates: Option<At<Vec<At<Digest>>>>,
+    pub(in crate::config) token: Option<At<Digest>>,
     /// Whether any of these keys is there, right or wrong.
     pub(in crate::config) any: bool,
 }
@@ -122,14 +123,22 @@ impl RawClient {
 
 impl RawAccess {
     fn read(table: &Table<'_>) -> Self {
-        let keys = ["networks", "listeners", "password_sha256", "password_argon2id", "certificates_sha256"];
+        let keys = [
+            "networks",
+            "listeners",
+            "password_sha256",
+            "password_argon2id",
+            "certificates_sha256",
+            "token_sha256",
+        ];
         Self {
             networks: table.list("networks", value::network),
             listeners: table.names("listeners"),
             user: table.parsed("user", "a user name", user),
-            password_sha256: table.hidden("password_sha256", sha256),
+            password_sha256: table.hidden("password_sha256", password_sha256),
             password_argon2id: table.hidden("password_argon2id", argon2id),
             certificates: table.list("certificates_sha256", fingerprint),
+            token: table.hidden("token_sha256", token_sha256),
             any: keys.into_iter().any(|key| table.has(key)),
         }
     }
@@ -142,13 +151,21 @@ fn user(text: &str) -> Parsed<String> {
     Err(Wrong::from("a user name has 1 to 255 octets and no control characters".to_owned()))
 }
 
-fn sha256(text: &str) -> Parsed<PasswordHash> {
+fn password_sha256(text: &str) -> Parsed<PasswordHash> {
+    let help = "`authrelay client add NAME` makes a password and its digest";
+    sha256(text).map(PasswordHash::Sha256).map_err(|wrong| wrong.help(help))
+}
+
+fn token_sha256(text: &str) -> Parsed<Digest> {
+    sha256(text).map_err(|wrong| wrong.help("`authrelay client add NAME --otp` makes a token and its digest"))
+}
+
+fn sha256(text: &str) -> Parsed<Digest> {
     let digits = format!(
         "a SHA-256 digest has 64 hexadecimal digits, this text has {} characters",
         text.chars().count()
     );
-    let help = "`authrelay client add NAME` makes a password and its digest";
-    Digest::from_hex(text).map(PasswordHash::Sha256).ok_or_else(|| Wrong::from(digits).help(help))
+    Digest::from_hex(text).ok_or_else(|| Wrong::from(digits))
 }
 
 fn argon2id(text: &str) -> Parsed<PasswordHash> {

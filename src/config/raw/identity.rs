@@ -9,6 +9,8 @@ use crate::mail::{Address, Mailbox};
 pub(in crate::config) struct RawBusiness {
     /// The web address and its host.
     pub(in crate::config) url: Option<At<(String, String)>>,
+    /// Whether `url` is there, right or wrong.
+    pub(in crate::config) has_url: bool,
     pub(in crate::config) domains: Option<At<Vec<At<String>>>>,
     pub(in crate::config) sender: Option<At<String>>,
     pub(in crate::config) reply_to: Option<At<Mailbox>>,
@@ -17,7 +19,8 @@ pub(in crate::config) struct RawBusiness {
 impl RawBusiness {
     pub(super) fn read(table: Table<'_>) -> Self {
         let raw = Self {
-            url: table.parsed("url", "a web address", value::url),
+            has_url: table.has("url"),
+            url: table.parsed("url", "a web address", value::web::url),
             domains: table.list("domains", value::host_name),
             sender: table.text("sender"),
             reply_to: table.parsed("reply_to", "a mail address", value::mailbox),

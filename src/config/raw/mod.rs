@@ -6,14 +6,18 @@
 mod access;
 mod identity;
 mod policy;
+mod secret;
+mod texts;
+mod twilio;
 mod upstream;
 
 pub(super) use access::{RawAccess, RawClient, RawListener};
 pub(super) use identity::{RawBusiness, RawDkim, RawSender};
 pub(super) use policy::{RawCategory, RawCondition, RawPart, RawRule};
-pub(super) use upstream::{
-    RawBreaker, RawKind, RawPassword, RawSmtp, RawTimeouts, RawTls as RawUpstreamTls, RawUpstream,
-};
+pub(super) use secret::{API_KEY_SECRET, AUTH_TOKEN, PASSWORD, RawSecret, SecretKind};
+pub(super) use texts::{RawHttp, RawOtp, RawTextLimits};
+pub(super) use twilio::RawTwilio;
+pub(super) use upstream::{RawBreaker, RawKind, RawSmtp, RawTimeouts, RawTls as RawUpstreamTls, RawUpstream};
 
 use std::time::Duration;
 
@@ -40,6 +44,8 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) categories: Option<Section<RawCategory>>,
     pub(in crate::config) rules: Vec<RawRule>,
     pub(in crate::config) upstreams: Option<Section<RawUpstream>>,
+    pub(in crate::config) http: Option<Section<RawHttp>>,
+    pub(in crate::config) otp: RawOtp,
     pub(in crate::config) queue: RawQueue,
     pub(in crate::config) limits: RawLimits,
     pub(in crate::config) log: RawLog,
@@ -58,6 +64,8 @@ impl Raw {
             categories: Section::read(&root, "categories", RawCategory::read),
             rules: root.tables("rules").into_iter().map(|rule| RawRule::read(report, rule)).collect(),
             upstreams: Section::read(&root, "upstreams", |table| RawUpstream::read(report, table)),
+            http: Section::read(&root, "http", |table| RawHttp::read(report, table)),
+            otp: root.table("otp").map(RawOtp::read).unwrap_or_default(),
             queue: root.table("queue").map(RawQueue::read).unwrap_or_default(),
             limits: root.table("limits").map(RawLimits::read).unwrap_or_default(),
             log: root.table("log").map(RawLog::read).unwrap_or_default(),
@@ -83,9 +91,15 @@ impl<T> Section<T> {
         Some(Self { span: table.span().clone(), entries, is_empty: table.keys().is_empty() })
     }
 
-    /// A section of one entry that stands in no file.
-    pub(in crate::config) fn default_of(name: &str, entry: T) -> Self {
-        Self { span: None, entries: vec![(At::default(name.to_owned()), entry)], is_empty: false }
+    /// A section that stands in no file.
+    pub(in crate::config) fn default_of<const N: usize>(entries: [(&str, T); N]) -> Self {
+        let entries = entries.map(|(name, entry)| (At::default(name.to_owned()), entry));
+        Self { span: None, entries: Vec::from(entries), is_empty: false }
+    }
+
+    /// Whether it stands in no file.
+    pub(in crate::config) fn is_default(&self) -> bool {
+        self.span.is_none()
     }
 
     /// A section without entries.
@@ -147,6 +161,13 @@ impl RawServerTls {
         };
         table.finish();
         raw
+    }
+}
+
+impl RawServerTls {
+    /// Whether a certificate is configured, right or wrong.
+    pub(in crate::config) fn has_certificate(&self) -> bool {
+        self.certificate.is_some() || self.key.is_some()
     }
 }
 

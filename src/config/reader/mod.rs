@@ -294,6 +294,15 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// Reports that none of these keys is there, where one must be; `named` are the ones to name.
+    pub(super) fn require_any(&self, keys: &[&str], named: &[&str], help: &str) {
+        if !keys.iter().any(|key| self.has(key)) {
+            let path = self.prefix.trim_end_matches('.');
+            let named: Vec<String> = named.iter().map(|key| quote(key)).collect();
+            self.report.error(&self.span, format!("[{path}] needs {}", named.join(" or "))).help(help);
+        }
+    }
+
     /// Reports every key that was not asked for.
     pub(super) fn finish(self) {
         let asked = self.asked.take();
@@ -304,8 +313,7 @@ impl<'t> Table<'t> {
             }
             // A misspelt `password` is still a password, and so may be the value of a key that is like none.
             let known: Vec<&str> = asked.iter().map(String::as_str).collect();
-            if nearest(name, &known).is_none_or(|near| near.starts_with("password")) && !is_header(key, value)
-            {
+            if nearest(name, &known).is_none_or(is_secret) && !is_header(key, value) {
                 self.report.hide(&span_of(value));
             }
             let place = match self.prefix.trim_end_matches('.') {
@@ -332,6 +340,11 @@ impl<'t> Table<'t> {
     fn path(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
+}
+
+/// Whether what stands under this key is a secret, or says where one is.
+fn is_secret(key: &str) -> bool {
+    ["password", "auth_token", "api_key", "account_sid", "token"].iter().any(|start| key.starts_with(start))
 }
 
 /// Whether the value is a table that begins with a header: its place is the header, which says nothing.

@@ -36,7 +36,7 @@ fn access(cx: &Context<'_>, name: &At<String>, client: &RawClient, sections: &Se
     if !raw.any {
         cx.report
             .error(&client.span, format!("nobody can be known as client {}", quote(&name.value)))
-            .help("set networks, listeners, password_sha256 or certificates_sha256; `authrelay client add` makes a password");
+            .help("set networks, listeners, password_sha256, certificates_sha256 or token_sha256; `authrelay client add` makes a password or a token");
     }
     for at in list(raw.listeners.as_ref()) {
         check_listener(cx, at, &sections.listeners);
@@ -64,6 +64,7 @@ fn access(cx: &Context<'_>, name: &At<String>, client: &RawClient, sections: &Se
         user: password.is_some().then(|| user.unwrap_or_else(|| name.value.clone())),
         password,
         certificates: list(raw.certificates.as_ref()).iter().map(|at| at.value).collect(),
+        token: raw.token.as_ref().map(|at| at.value),
     }
 }
 
@@ -113,6 +114,7 @@ fn twins(cx: &Context<'_>, clients: &[(At<String>, RawClient)]) {
     let mut networks: Seen<IpNet> = Seen::new(cx, "network");
     let mut listeners: Seen<String> = Seen::new(cx, "listener");
     let mut certificates: Seen<[u8; 32]> = Seen::new(cx, "certificate");
+    let mut tokens: Seen<[u8; 32]> = Seen::new(cx, "token");
     for (name, client) in clients {
         let raw = &client.access;
         let password = raw.password_sha256.as_ref().or(raw.password_argon2id.as_ref());
@@ -129,6 +131,9 @@ fn twins(cx: &Context<'_>, clients: &[(At<String>, RawClient)]) {
         }
         for at in list(raw.certificates.as_ref()) {
             certificates.add(&name.value, *Digest::as_bytes(&at.value), &at.span);
+        }
+        if let Some(at) = &raw.token {
+            tokens.add(&name.value, *Digest::as_bytes(&at.value), &at.span);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::network::{self, Purpose};
 use super::{Context, or};
 use crate::config::problem::Span;
-use crate::config::raw::{RawListener, Section};
+use crate::config::raw::{RawListener, RawServerTls, Section};
 use crate::config::reader::At;
 use crate::config::words::quote;
 use crate::ident::ListenerName;
@@ -33,7 +33,14 @@ pub(super) fn listeners(cx: &Context<'_>, section: &Section<RawListener>) -> Vec
 }
 
 /// Warns of listeners that other machines reach, where no certificate is configured.
-pub(super) fn warn_self_signed(cx: &Context<'_>, section: &Section<RawListener>) {
+pub(super) fn warn_self_signed(
+    cx: &Context<'_>,
+    section: &Section<RawListener>,
+    server: Option<&RawServerTls>,
+) {
+    if server.is_some_and(RawServerTls::has_certificate) {
+        return;
+    }
     for (name, raw) in section.entries.iter().filter(|(_, raw)| tls(raw) != ListenerTls::Off) {
         if let Some(address) = raw.address.as_ref().filter(|at| !at.value.ip().is_loopback()) {
             let message = format!(
@@ -81,7 +88,7 @@ fn listener(cx: &Context<'_>, name: &At<String>, raw: &RawListener, address: Soc
 }
 
 /// Whether the system would refuse to bind both. Port 0 means any free one.
-fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let same_family = one.is_ipv4() == other.is_ipv4();
     let covers = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() == other.port() && one.port() != 0 && same_family && covers

@@ -6,13 +6,19 @@ mod access;
 mod category;
 mod client;
 mod files;
+mod http;
 mod identity;
 mod listener;
 mod network;
+mod otp;
 mod queue;
+mod roots;
 mod route;
 mod rule;
+mod secret;
 mod server_tls;
+mod texts;
+mod twilio;
 mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +28,7 @@ use tracing::Level;
 
 use super::problem::Report;
 use super::raw::{
-    Raw, RawBusiness, RawClient, RawLimits, RawListener, RawLog, RawSender, RawUpstream, Section,
+    Raw, RawBusiness, RawClient, RawKind, RawLimits, RawListener, RawLog, RawSender, RawUpstream, Section,
 };
 use super::reader::At;
 use super::value;
@@ -70,18 +76,18 @@ pub(super) fn resolve(
     let limits = limits(&cx, &raw.limits);
     let listeners = listener::listeners(&cx, &sections.listeners);
     let tls = raw.tls.as_ref().and_then(|tls| server_tls::files(&cx, tls));
-    if raw.tls.as_ref().is_none_or(|tls| tls.certificate.is_none() && tls.key.is_none()) {
-        listener::warn_self_signed(&cx, &sections.listeners);
-    }
+    listener::warn_self_signed(&cx, &sections.listeners, raw.tls.as_ref());
     let identities = identity::resolve(&cx, &sections.senders, &sections.businesses);
     let no_reply = identity::no_reply(&cx, raw.top.no_reply.as_ref(), &sections.senders);
     let categories = category::categories(&cx, raw.categories.as_ref(), limits.recipients);
     let rules = rule::rules(&cx, std::mem::take(&mut raw.rules), &categories);
     let clients = client::resolve(&cx, &sections, &categories, raw.tls.as_ref());
-    let upstreams = upstream::upstreams(&cx, &sections.upstreams, &sections.senders);
+    let never = otp::test_numbers(&raw.otp);
+    let upstreams = upstream::upstreams(&cx, &sections.upstreams, &sections.senders, &never);
     route::check(&cx, &sections, no_reply.as_ref());
+    let texts = texts::resolve(&cx, &raw, &sections, (&clients, &categories, &identities));
     let queue = queue::queue(&cx, &raw.queue);
-    let workers = raw.queue.workers.as_ref().map_or(queue::WORKERS, |at| at.value);
+    let workers = or(raw.queue.workers.as_ref(), queue::WORKERS);
     let declared_header = text_or(raw.top.category_header.as_ref(), CATEGORY_HEADER);
     // Reading the recognition takes longer than all else together.
     if report.has_errors() {
@@ -101,7 +107,7 @@ pub(super) fn resolve(
         no_reply: no_reply?,
         businesses: identities.businesses,
         declared_header,
-        received_names_client: raw.top.received_names_client.is_some_and(|at| at.value),
+        received_names_client: or(raw.top.received_names_client.as_ref(), false),
     };
     let Context { hostname, places, .. } = cx;
     Some(Config {
@@ -117,6 +123,10 @@ pub(super) fn resolve(
         rewrite: Arc::new(rewrite),
         deliver: Arc::new(deliver::Config { hostname, upstreams, workers }),
         queue,
+        http: texts.http,
+        otp: texts.otp,
+        sms_guard: texts.guard,
+        first_client: texts.first_client,
         business_urls: identities.urls,
         log: log(&raw.log),
     })
@@ -141,10 +151,15 @@ pub(super) fn places(
 
 impl Sections {
     fn take(raw: &mut Raw) -> Self {
-        let listener = || Section::default_of("smtp", RawListener::default_listener());
-        let client = || Section::default_of("local", RawClient::default_client());
-        let sender = || Section::default_of(NO_REPLY, RawSender::default_sender());
-        let upstream = || Section::default_of("local-maildir", RawUpstream::default_upstream());
+        let listener = || Section::default_of([("smtp", RawListener::default_listener())]);
+        let client = || Section::default_of([("local", RawClient::default_client())]);
+        let sender = || Section::default_of([(NO_REPLY, RawSender::default_sender())]);
+        let upstream = || {
+            Section::default_of([
+                ("local-maildir", RawUpstream::default_upstream(RawKind::Maildir)),
+                ("local-outbox", RawUpstream::default_upstream(RawKind::Outbox)),
+            ])
+        };
         Self {
             listeners: raw.listeners.take().unwrap_or_else(listener),
             clients: raw.clients.take().unwrap_or_else(client),

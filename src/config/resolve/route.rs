@@ -10,6 +10,13 @@ use crate::ident::SenderName;
 
 /// Checks every sender in use against the upstreams.
 pub(super) fn check(cx: &Context<'_>, sections: &Sections, no_reply: Option<&SenderName>) {
+    let upstreams = &sections.upstreams;
+    if !upstreams.entries.is_empty() && upstreams.entries.iter().all(|(_, raw)| raw.kind().takes_texts()) {
+        cx.report
+            .error(&upstreams.span, "no upstream takes mail: all are for texts")
+            .help("add [upstreams.NAME] with host = \"smtp.your-provider.example\", or kind = \"maildir\"");
+        return;
+    }
     let custom = sections.businesses.entries.iter().filter_map(|(_, raw)| raw.sender.as_ref());
     let used: Vec<&str> =
         no_reply.map(SenderName::as_str).into_iter().chain(custom.map(|at| at.value.as_str())).collect();
@@ -53,7 +60,8 @@ pub(super) fn check(cx: &Context<'_>, sections: &Sections, no_reply: Option<&Sen
 }
 
 fn carries(upstream: &RawUpstream, sender: &str) -> bool {
-    upstream.senders.as_ref().is_none_or(|list| list.value.iter().any(|at| at.value == sender))
+    !upstream.kind().takes_texts()
+        && upstream.senders.as_ref().is_none_or(|list| list.value.iter().any(|at| at.value == sender))
 }
 
 /// Whether this is the folder that stands for a missing section.

@@ -1,5 +1,8 @@
 //! How single values are written: durations, sizes, networks, dates, host names, addresses. Pure: text to value, or what
-//! is wrong with the text and how to write it.
+//! is wrong with the text and how to write it. `web` has web addresses, `texts` what concerns phones.
+
+pub(super) mod texts;
+pub(super) mod web;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,11 +15,11 @@ use crate::clock::Timestamp;
 use crate::mail::{Address, AddressError, Mailbox};
 
 /// What reading a value yields: the value, or what is wrong with the text.
-pub(super) type Parsed<T> = Result<T, Wrong>;
+pub(in crate::config) type Parsed<T> = Result<T, Wrong>;
 
 /// What is wrong with a text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(in crate::config) struct Wrong {
     pub(super) message: String,
     /// How to write it.
     pub(super) help: Option<String>,
@@ -154,19 +157,6 @@ pub(super) fn host(text: &str) -> Parsed<String> {
     }
 }
 
-/// A web address of which only the host matters; yields the text and its host.
-pub(super) fn url(text: &str) -> Parsed<(String, String)> {
-    let wrong = || Wrong::not(text, "a web address").help("write it like \"https://example.com\"");
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or_else(wrong)?;
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    let (name, port) = authority.split_once(':').unwrap_or((authority, "443"));
-    let name = host_name(name)?;
-    if port.parse::<u16>().is_err() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(wrong());
-    }
-    Ok((text.to_owned(), name))
-}
-
 /// `no-reply@acme.example`.
 pub(super) fn address(text: &str) -> Parsed<Address> {
     Address::parse(text).map_err(|problem| Wrong::from(problem.to_string()))
@@ -277,21 +267,6 @@ mod tests {
         assert!(until(&"12:00:00".parse().unwrap()).is_err());
     }
 
-    #[test]
-    fn only_the_host_of_a_web_address_matters() {
-        assert_eq!(url("https://App.Example.com:8443/x").unwrap().1, "app.example.com");
-        for text in [
-            "example.com",
-            "ftp://example.com",
-            "https://",
-            "https://a b",
-            "https://a:b/",
-            "https://müller.example",
-        ] {
-            assert!(url(text).is_err(), "{text}");
-        }
-    }
-
     proptest! {
         #[test]
         fn what_is_shown_is_read_back(millis in 1u64..10_000_000_000, bytes in 1usize..10_000_000_000) {
@@ -302,7 +277,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(text in "\\PC{0,40}") {
-            let _ = (duration(&text), size(&text), network(&text), socket_address(&text), host(&text), url(&text));
+            let _ = (duration(&text), size(&text), network(&text), socket_address(&text), host(&text));
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The configuration in force, defaults filled in, as text that could stand in a configuration file. Secrets are not
 //! in it; addresses of the operator's own senders are, for the operator's own eyes.
 
+mod texts;
+
 use std::fmt::{Display, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use super::value::{show_duration, show_size};
-use super::{Config, KeySource, LogFormat};
 use crate::client::Access;
+use crate::config::value::{show_duration, show_size};
+use crate::config::{Config, KeySource, LogFormat};
 use crate::deliver::{SmtpConfig, UpstreamConfig, UpstreamKind, UpstreamTls};
 use crate::ident::SenderName;
 use crate::mail::Mailbox;
@@ -22,9 +24,14 @@ pub fn describe(config: &Config) -> String {
     for listener in &config.listeners {
         self::listener(&mut text, listener);
     }
+    texts::http(&mut text, &config.http);
     tls(&mut text, config);
     for access in &config.clients.clients {
         client(&mut text, access, config.policy.clients.get(&access.name).map(AsRef::as_ref));
+        if config.first_client.as_ref() == Some(&access.name) {
+            let path = config.token_file();
+            text.line(&format!("# token: made at first start in {}", path.display()));
+        }
     }
     for (name, business) in &config.rewrite.businesses {
         let url = config.business_urls.get(name).map(|url| url.url.as_str());
@@ -45,6 +52,7 @@ pub fn describe(config: &Config) -> String {
     for upstream in &config.deliver.upstreams {
         self::upstream(&mut text, upstream);
     }
+    texts::otp(&mut text, config);
     queue(&mut text, config);
     limits(&mut text, config);
     text.header("log", "");
@@ -132,6 +140,9 @@ fn client(text: &mut Text, access: &Access, policy: Option<&Client>) {
     if !access.certificates.is_empty() {
         text.list("certificates_sha256", access.certificates.iter().map(crate::secret::Digest::to_hex));
     }
+    if access.token.is_some() {
+        text.line("# token: set");
+    }
     let Some(policy) = policy else { return };
     match (&policy.bound_to, &policy.categories) {
         (Some(bound), _) => text.text("category", bound.as_str()),
@@ -199,10 +210,16 @@ fn upstream(text: &mut Text, upstream: &UpstreamConfig) {
             text.path("path", path);
         }
         UpstreamKind::Smtp(smtp) => self::smtp(text, smtp),
+        UpstreamKind::Outbox { path } => {
+            text.text("kind", "outbox");
+            text.path("path", path);
+        }
+        UpstreamKind::Twilio(twilio) => texts::twilio(text, twilio),
     }
-    match &upstream.carries {
-        Some(senders) => text.list("senders", senders.iter().map(SenderName::as_str)),
-        None => text.line("# senders: all"),
+    match (&upstream.carries, &upstream.kind) {
+        (_, UpstreamKind::Outbox { .. } | UpstreamKind::Twilio(_)) => {}
+        (Some(senders), _) => text.list("senders", senders.iter().map(SenderName::as_str)),
+        (None, _) => text.line("# senders: all"),
     }
     text.value("max_connections", upstream.max_connections);
     match upstream.messages_per_minute {
