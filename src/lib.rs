@@ -4,7 +4,7 @@
 //! of a message on one page, read [`pipeline`].
 
 // The vocabulary: knows nothing of what stands below it.
-pub mod admission;
+mod admission;
 pub mod clock;
 pub mod defect;
 pub mod event;

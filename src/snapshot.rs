@@ -36,8 +36,11 @@ impl Snapshot {
     /// The snapshot of a configuration, with the clients that are ours.
     pub fn new(mut config: Config) -> Result<Self, RandomError> {
         config.policy = Arc::new(with_our_own(&config));
-        let pipeline =
-            pipeline::Config { policy: Arc::clone(&config.policy), rewrite: Arc::clone(&config.rewrite) };
+        let pipeline = pipeline::Config {
+            policy: Arc::clone(&config.policy),
+            rewrite: Arc::clone(&config.rewrite),
+            sms: Arc::clone(&config.sms_guard),
+        };
         Ok(Self { directory: Directory::new(config.clients.clone())?, pipeline, config })
     }
 }

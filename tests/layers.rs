@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// Every module in order, and the modules it may import.
 const LAYERS: &[(&str, &[&str])] = &[
     // The vocabulary.
+    ("admission", &[]),
     ("clock", &[]),
     ("defect", &[]),
     ("ident", &[]),
@@ -25,22 +26,38 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("rewrite", &["clock", "ident", "mail", "outcome", "policy", "secret"]),
     ("bounce", &["clock", "ident", "mail", "outcome"]),
     // Keeping.
-    ("queue", &["clock", "event", "ident", "mail", "outcome", "policy", "rewrite", "secret"]),
+    ("queue", &["clock", "event", "ident", "mail", "outcome", "policy", "rewrite", "secret", "sms"]),
     // The way in, on one page.
-    ("pipeline", &["clock", "event", "guard", "mail", "outcome", "policy", "queue", "rewrite"]),
+    (
+        "pipeline",
+        &[
+            "clock", "event", "guard", "ident", "mail", "outcome", "phone", "policy", "queue", "rewrite",
+            "secret", "sms",
+        ],
+    ),
+    // What HTTP interfaces stand on.
+    ("http", &["admission", "defect", "ident", "queue"]),
     // Edges. None imports another.
-    ("smtp", &["defect", "ident", "mail", "outcome", "secret"]),
-    ("deliver", &["clock", "defect", "ident", "mail", "outcome", "queue", "rewrite", "secret"]),
-    ("admin", &["clock", "event", "ident", "mail", "outcome", "queue"]),
+    ("smtp", &["admission", "defect", "ident", "mail", "outcome", "secret"]),
+    ("otp", &["clock", "http", "ident", "phone", "secret", "sms"]),
+    ("callback", &["http", "ident", "secret"]),
+    ("deliver", &["clock", "defect", "ident", "mail", "outcome", "queue", "rewrite", "secret", "sms"]),
+    ("admin", &["clock", "event", "http", "ident", "mail", "outcome", "phone", "queue", "secret", "sms"]),
     // Wiring.
     (
         "config",
-        &["client", "clock", "deliver", "ident", "mail", "policy", "queue", "rewrite", "secret", "smtp"],
+        &[
+            "client", "clock", "deliver", "guard", "http", "ident", "mail", "otp", "phone", "policy",
+            "queue", "rewrite", "secret", "sms", "smtp",
+        ],
     ),
     ("snapshot", &["client", "config", "ident", "pipeline", "policy", "secret"]),
     (
         "reception",
-        &["client", "clock", "ident", "mail", "outcome", "pipeline", "policy", "secret", "smtp", "snapshot"],
+        &[
+            "callback", "client", "clock", "deliver", "guard", "http", "ident", "mail", "otp", "outcome",
+            "phone", "pipeline", "policy", "queue", "secret", "sms", "smtp", "snapshot",
+        ],
     ),
     ("daemon", &["*"]),
     ("cli", &["*"]),

@@ -8,8 +8,10 @@ mod send_test;
 mod view;
 
 pub use crate::http::Problem;
-pub use send_test::{SendTest, Sent};
-pub use view::{Acted, EventView, ListView, MessageView, ObserveView, StatusView, TraceView, UpstreamView};
+pub use send_test::{SendTest, SendTestCode, Sent};
+pub use view::{
+    Acted, EventView, ListView, MessageView, ObserveView, ReportsView, StatusView, TraceView, UpstreamView,
+};
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::ident::{ClientName, MessageId};
-use crate::mail::{Address, PhoneNumber, Recipient};
+use crate::mail::{Address, Recipient};
+use crate::phone::{self, Country, PhoneError};
 use crate::queue::{Effect, History, Operation, Query, Queue, State as QueueState};
 
 /// What the router asks for things that are not in the queue.
@@ -43,12 +46,21 @@ pub trait Daemon: Send + Sync + 'static {
     /// The clients that are only observed.
     fn observed(&self) -> Vec<ObserveView>;
 
+    /// What the SMS provider reported, where one was told where to.
+    fn reports(&self) -> Option<ReportsView>;
+
+    /// The country by which national phone numbers are read.
+    fn default_country(&self) -> Option<Country>;
+
     /// When the process began.
     fn started(&self) -> Timestamp;
 
     /// Sends a test message through the whole pipeline; gives the reply a client would have got. `Err` where it names
     /// something that is not configured.
     async fn send_test(&self, test: SendTest) -> Result<Sent, Problem>;
+
+    /// Sends a random code to a phone, through the whole pipeline. `Err` where it names something that is not configured.
+    async fn send_test_code(&self, test: SendTestCode) -> Result<Sent, Problem>;
 }
 
 /// What the router works on.
@@ -74,7 +86,9 @@ pub fn router(control: Control) -> Router {
         .route("/v1/queue/{id}/{operation}", post(operate))
         .route("/v1/trace", get(trace))
         .route("/v1/send-test", post(send_test::handle))
-        .fallback(|| async { Problem::not_found("there is nothing at this path") })
+        .route("/v1/send-test/sms", post(send_test::handle_code))
+        .method_not_allowed_fallback(async || Problem::no_method())
+        .fallback(async || Problem::no_route())
         .with_state(control)
 }
 
@@ -140,6 +154,7 @@ async fn status(State(control): State<Control>) -> Result<Json<StatusView>, Prob
         upstreams: control.daemon.upstreams(),
         listeners: control.daemon.listeners(),
         observed: control.daemon.observed(),
+        reports: control.daemon.reports(),
     }))
 }
 
@@ -148,6 +163,7 @@ async fn status(State(control): State<Control>) -> Result<Json<StatusView>, Prob
 struct ListQuery {
     state: Option<QueueState>,
     client: Option<ClientName>,
+    to: Option<String>,
     limit: Option<usize>,
     #[serde(default)]
     full: bool,
@@ -160,7 +176,9 @@ async fn list(
 ) -> Result<Json<ListView>, Problem> {
     let UrlQuery(query) = query?;
     let limit = query.limit.unwrap_or(100).clamp(1, MOST_ROWS);
-    let wanted = Query { state: query.state, client: query.client, limit, ..Query::default() };
+    let to = query.to.map(|to| parse_recipient(&to, control.daemon.default_country())).transpose()?;
+    let recipient_key = to.map(|recipient| control.queue.recipient_key(&recipient));
+    let wanted = Query { state: query.state, client: query.client, recipient_key, limit, id: None };
     let shown = may_show(query.full, &whole)?;
     let found = control.queue.find(wanted).await?;
     Ok(Json(ListView { messages: found.iter().map(|entry| MessageView::of(entry, shown)).collect() }))
@@ -208,7 +226,8 @@ async fn trace(
 ) -> Result<Json<TraceView>, Problem> {
     let UrlQuery(query) = query?;
     let shown = may_show(query.full, &whole)?;
-    traced(&control.queue, Target::parse(&query.q)?, shown).await
+    let target = Target::parse(&query.q, control.daemon.default_country())?;
+    traced(&control.queue, target, shown).await
 }
 
 /// What is looked for.
@@ -218,17 +237,32 @@ enum Target {
 }
 
 impl Target {
-    fn parse(text: &str) -> Result<Self, Problem> {
-        let text = text.trim();
-        if let Ok(id) = text.parse() {
-            return Ok(Self::Id(id));
+    fn parse(text: &str, country: Option<Country>) -> Result<Self, Problem> {
+        match text.trim().parse() {
+            Ok(id) => Ok(Self::Id(id)),
+            Err(_) => parse_recipient(text, country).map(Self::Recipient),
         }
-        if let Ok(number) = PhoneNumber::parse(text) {
-            return Ok(Self::Recipient(Recipient::Phone(number)));
+    }
+}
+
+/// Reads a recipient as an operator writes it: a mail address, or a phone number in any form. Its text is never quoted.
+pub fn parse_recipient(text: &str, country: Option<Country>) -> Result<Recipient, Problem> {
+    let text = text.trim();
+    if text.contains('@') {
+        return match Address::parse(text) {
+            Ok(address) => Ok(Recipient::Mail(address)),
+            Err(_) => Err(Problem::invalid("this is not a mail address")),
+        };
+    }
+    match phone::parse(text, country) {
+        Ok(dialled) => Ok(Recipient::Phone(dialled.number)),
+        Err(PhoneError::NoCountry) => {
+            let hint = "this is a phone number without its country: write it like +12025550100, or set default_country";
+            Err(Problem::invalid(hint))
         }
-        Address::parse(text)
-            .map(|address| Self::Recipient(Recipient::Mail(address)))
-            .map_err(|_| Problem::invalid("q is not a message id, not a mail address and not a phone number"))
+        Err(PhoneError::Shape) => {
+            Err(Problem::invalid("this is not a message id, not a mail address and not a phone number"))
+        }
     }
 }
 
@@ -274,6 +308,9 @@ async fn operate(
             | Effect::Rows(_)
             | Effect::Duplicate(_)
             | Effect::OverLimit(_)
+            | Effect::Repeated(_)
+            | Effect::Mismatch
+            | Effect::Stale
             | Effect::Waiting(_) => {
                 acted.done += 1;
             }
@@ -311,8 +348,10 @@ fn instead(operation: Operation, state: QueueState) -> String {
             "its life is over or nothing is left of it to send: `remove` it"
         }
         (QueueState::Held | QueueState::Suppressed, _) => "`release` lets it go, `remove` ends it",
+        (QueueState::AwaitingReport, _) => "the provider has it, or may have it: `remove` ends it",
         (
-            QueueState::HandedOver
+            QueueState::Delivered
+            | QueueState::HandedOver
             | QueueState::Failed
             | QueueState::Expired
             | QueueState::Superseded

@@ -1,4 +1,4 @@
-//! `authrelay send-test`: a message of our own through the whole way.
+//! `authrelay send-test`: a message or a code of our own through the whole way.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Control, Problem};
 use crate::ident::{BusinessName, CategoryName};
 use crate::mail::Address;
+use crate::secret::Secret;
+use crate::sms::Factor;
 
 /// `POST /v1/send-test`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -18,6 +20,18 @@ pub struct SendTest {
     /// As what.
     pub category: CategoryName,
     /// On whose behalf; no-reply without one.
+    pub business: Option<BusinessName>,
+}
+
+/// `POST /v1/send-test/sms`: a random code for a phone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SendTestCode {
+    /// The number, in any form that can be read.
+    pub to: Secret,
+    /// For which factor.
+    pub factor: Factor,
+    /// On whose behalf; may be left out where there are not several.
     pub business: Option<BusinessName>,
 }
 
@@ -38,4 +52,12 @@ pub(super) async fn handle(
 ) -> Result<Json<Sent>, Problem> {
     let Json(test) = test?;
     Ok(Json(control.daemon.send_test(test).await?))
+}
+
+pub(super) async fn handle_code(
+    State(control): State<Control>,
+    test: Result<Json<SendTestCode>, JsonRejection>,
+) -> Result<Json<Sent>, Problem> {
+    let Json(test) = test?;
+    Ok(Json(control.daemon.send_test_code(test).await?))
 }

@@ -27,6 +27,21 @@ pub struct StatusView {
     pub listeners: Vec<String>,
     /// The clients that are only observed: their mail is relayed whatever it is.
     pub observed: Vec<ObserveView>,
+    /// What the SMS provider reported; `None` where no provider was told where to.
+    pub reports: Option<ReportsView>,
+}
+
+/// How many status callbacks came since the daemon began, by what became of them.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ReportsView {
+    /// They moved a text forward, or told what was known.
+    pub applied: u64,
+    /// They changed nothing: older news, or told before.
+    pub stale: u64,
+    /// They were about no text of the provider's.
+    pub unknown: u64,
+    /// Their signature was missing or wrong.
+    pub forged: u64,
 }
 
 /// How one upstream does.
@@ -34,7 +49,9 @@ pub struct StatusView {
 pub struct UpstreamView {
     /// Its name.
     pub name: String,
-    /// Where it is: `host:port`, or a folder.
+    /// What it is: `smtp`, `maildir`, `twilio` or `outbox`.
+    pub kind: String,
+    /// Where it is: `host:port`, a web address, a folder or a file.
     pub target: String,
     /// `up`, `down` or `probing`.
     pub state: String,
@@ -99,7 +116,7 @@ pub struct MessageView {
     pub client: String,
     /// On whose behalf.
     pub business: Option<String>,
-    /// For whom: masked, unless the whole was asked for.
+    /// For whom: masked, unless the whole was asked for; `(forgotten)` once a text has ended.
     pub to: String,
     /// When it was accepted (RFC 3339).
     pub accepted: String,
@@ -211,5 +228,8 @@ fn without(reason: &Reason, upstream: Option<&UpstreamName>) -> String {
 }
 
 fn address(recipient: &Recipient, whole: bool) -> String {
-    if whole { recipient.as_str().to_owned() } else { recipient.masked() }
+    match recipient {
+        Recipient::Mail(_) | Recipient::Phone(_) if whole => recipient.as_str().to_owned(),
+        Recipient::Mail(_) | Recipient::Phone(_) | Recipient::Forgotten => recipient.masked(),
+    }
 }

@@ -108,7 +108,11 @@ fn explain(config: &Config, args: &Args) -> anyhow::Result<Explanation> {
 
 fn decide(config: &Config, submission: Submission) -> anyhow::Result<(String, Decision)> {
     let recipients = submission.envelope.recipients.len();
-    let stages = pipeline::Config { policy: config.policy.clone(), rewrite: config.rewrite.clone() };
+    let stages = pipeline::Config {
+        policy: config.policy.clone(),
+        rewrite: config.rewrite.clone(),
+        sms: config.sms_guard.clone(),
+    };
     // Twice the same pure function: once for the verdict of a message that is refused, once for the whole way.
     let classified: Classified = classify(&stages.policy, submission.clone());
     let verdict = classified.verdict();

@@ -68,6 +68,8 @@ enum Command {
 
 /// Runs the command line and gives the exit status.
 pub fn main() -> ExitCode {
+    // The one TLS provider of this process; an error would mean that there is one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = Cli::parse();
     match dispatch(cli) {
         Ok(code) => code,

@@ -3,15 +3,19 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::{Subcommand, ValueEnum};
 
 use super::control::Control;
 use super::{Place, block_on, plural, print_json};
-use crate::admin::{Acted, EventView, ListView, MessageView, StatusView, TraceView};
+use crate::admin::{
+    Acted, EventView, ListView, MessageView, ReportsView, StatusView, TraceView, parse_recipient,
+};
 use crate::clock::Clock;
+use crate::phone::Country;
 use crate::queue::store::sqlite::SqliteStore;
-use crate::queue::{History, Keyring, Query, State, Store};
+use crate::queue::{History, Keyring, Query, State, Store, recipient_key};
+use crate::secret::LookupKey;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -29,6 +33,9 @@ enum Command {
         /// Only those of this client.
         #[arg(long)]
         client: Option<String>,
+        /// Only those for this mail address or phone number.
+        #[arg(long)]
+        to: Option<String>,
         /// The most to list.
         #[arg(long, default_value_t = 100)]
         limit: usize,
@@ -76,7 +83,7 @@ struct View {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TraceArgs {
-    /// A message id, a mail address or a phone number.
+    /// A message id, a mail address, or a phone number in any form.
     target: String,
     /// Print JSON.
     #[arg(long)]
@@ -110,7 +117,9 @@ fn parse_state(text: &str) -> Result<State, String> {
 
 pub(super) fn run(place: &Place, args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::List { state, client, limit, view } => list(place, state, client, limit, view),
+        Command::List { state, client, to, limit, view } => {
+            list(place, &Wanted { state, client, to, limit }, view)
+        }
         Command::Show { id, view } => show(place, &id, view),
         Command::Retry(one) => operate(place, &one, Hand::Retry),
         Command::Hold(one) => operate(place, &one, Hand::Hold),
@@ -119,26 +128,17 @@ pub(super) fn run(place: &Place, args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn list(
-    place: &Place,
+/// What is to be listed.
+struct Wanted {
     state: Option<State>,
     client: Option<String>,
+    to: Option<String>,
     limit: usize,
-    view: View,
-) -> anyhow::Result<ExitCode> {
-    let list: ListView = if view.offline {
-        let store = offline(place)?;
-        let client = client.as_deref().map(Into::into);
-        let found =
-            block_on(async { Ok(store.find(Query { state, client, limit, ..Query::default() }).await?) })?;
-        ListView { messages: found.iter().map(|entry| MessageView::of(entry, view.full)).collect() }
-    } else {
-        let mut query = vec![("limit", limit.to_string()), ("full", view.full.to_string())];
-        query.extend(state.map(|state| ("state", state.as_str().to_owned())));
-        query.extend(client.map(|client| ("client", client)));
-        let control = Control::open(place)?;
-        block_on(control.get("/v1/queue", &query))?
-    };
+}
+
+fn list(place: &Place, wanted: &Wanted, view: View) -> anyhow::Result<ExitCode> {
+    let list =
+        if view.offline { list_offline(place, wanted, view)? } else { list_online(place, wanted, view)? };
     if view.json {
         print_json(&list)?;
     } else {
@@ -147,9 +147,33 @@ fn list(
     Ok(ExitCode::SUCCESS)
 }
 
+fn list_online(place: &Place, wanted: &Wanted, view: View) -> anyhow::Result<ListView> {
+    let mut query = vec![("limit", wanted.limit.to_string()), ("full", view.full.to_string())];
+    query.extend(wanted.state.map(|state| ("state", state.as_str().to_owned())));
+    query.extend(wanted.client.clone().map(|client| ("client", client)));
+    query.extend(wanted.to.clone().map(|to| ("to", to)));
+    let control = Control::open(place)?;
+    block_on(control.get("/v1/queue", &query))
+}
+
+fn list_offline(place: &Place, wanted: &Wanted, view: View) -> anyhow::Result<ListView> {
+    let Offline { store, lookup, country } = Offline::open(place)?;
+    let to = wanted.to.as_deref().map(|to| parse_recipient(to, country));
+    let to = to.transpose().map_err(|problem| anyhow!("{}", problem.detail))?;
+    let query = Query {
+        id: None,
+        recipient_key: to.map(|recipient| recipient_key(&lookup, &recipient)),
+        state: wanted.state,
+        client: wanted.client.as_deref().map(Into::into),
+        limit: wanted.limit,
+    };
+    let found = block_on(async { Ok(store.find(query).await?) })?;
+    Ok(ListView { messages: found.iter().map(|entry| MessageView::of(entry, view.full)).collect() })
+}
+
 fn show(place: &Place, id: &str, view: View) -> anyhow::Result<ExitCode> {
     let trace: TraceView = if view.offline {
-        let store = offline(place)?;
+        let store = Offline::open(place)?.store;
         let id = id.parse().context("this is not a message id")?;
         let (found, events) = block_on(async {
             let found = store.find(Query { id: Some(id), limit: 1000, ..Query::default() }).await?;
@@ -170,11 +194,21 @@ fn show(place: &Place, id: &str, view: View) -> anyhow::Result<ExitCode> {
 /// How a reason ends when the upstream was lost behind the end of the message.
 const AFTER_ALL_WAS_SENT: &str = "(at the final dot)";
 
-/// The store of a daemon that is down, read only.
-fn offline(place: &Place) -> anyhow::Result<Arc<dyn Store>> {
-    let config = place.load()?.config;
-    let keyring = Keyring::load(config.queue.key.path())?;
-    Ok(Arc::new(SqliteStore::open_read_only(&config.queue.path, Arc::new(keyring), Clock::System)?))
+/// The queue of a daemon that is down, read only.
+struct Offline {
+    store: Arc<dyn Store>,
+    lookup: LookupKey,
+    country: Option<Country>,
+}
+
+impl Offline {
+    fn open(place: &Place) -> anyhow::Result<Self> {
+        let config = place.load()?.config;
+        let keyring = Keyring::load(config.queue.key.path())?;
+        let (lookup, country) = (keyring.lookup_key(), config.otp.default_country);
+        let store = SqliteStore::open_read_only(&config.queue.path, Arc::new(keyring), Clock::System)?;
+        Ok(Self { store: Arc::new(store), lookup, country })
+    }
 }
 
 fn operate(place: &Place, one: &One, hand: Hand) -> anyhow::Result<ExitCode> {
@@ -220,10 +254,10 @@ fn print_table(messages: &[MessageView]) {
         say!("no messages");
         return;
     }
-    say!("{:36}  {:11}  {:20}  {:12}  {:28}  accepted", "id", "state", "category", "client", "to");
+    say!("{:36}  {:15}  {:20}  {:12}  {:28}  accepted", "id", "state", "category", "client", "to");
     for message in messages {
         let MessageView { id, state, category, client, to, accepted, .. } = message;
-        say!("{id:36}  {state:11}  {category:20}  {client:12}  {to:28}  {accepted}");
+        say!("{id:36}  {state:15}  {category:20}  {client:12}  {to:28}  {accepted}");
         if let Some(reason) = &message.reason {
             say!("{:36}  {reason}", "");
         }
@@ -312,8 +346,9 @@ fn print_status(status: &StatusView) {
     }
     for upstream in &status.upstreams {
         say!(
-            "upstream {} ({}): {}, {} in flight",
+            "upstream {} ({} {}): {}, {} in flight",
             upstream.name,
+            upstream.kind,
             upstream.target,
             upstream.state,
             upstream.in_flight
@@ -324,6 +359,9 @@ fn print_status(status: &StatusView) {
         if let Some(at) = &upstream.retry_at {
             say!("  asked again {at}");
         }
+    }
+    if let Some(ReportsView { applied, stale, unknown, forged }) = &status.reports {
+        say!("status callbacks: {applied} applied, {stale} stale, {unknown} unknown, {forged} forged");
     }
     for observed in &status.observed {
         say!(

@@ -7,7 +7,9 @@ use tracing_subscriber::EnvFilter;
 use super::{EX_CONFIG, Place, output};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
-use crate::daemon::{Daemon, DaemonError};
+use crate::daemon::{Daemon, DaemonError, HttpAddress};
+use crate::deliver::UpstreamKind;
+use crate::http::Interface;
 
 pub(super) fn run(place: &Place) -> anyhow::Result<ExitCode> {
     let loaded = place.load()?;
@@ -84,18 +86,31 @@ fn start_logging(config: &Config) {
 struct Welcome {
     state: String,
     maildir: String,
+    token_file: String,
+    /// The file that texts are written to.
+    outbox: Option<String>,
 }
 
 impl Welcome {
     fn of(config: &Config) -> Self {
         let state = &config.state_directory;
-        Self { state: state.display().to_string(), maildir: state.join("maildir").display().to_string() }
+        let outbox = config.deliver.upstreams.iter().find_map(|upstream| match &upstream.kind {
+            UpstreamKind::Outbox { path } => Some(path.display().to_string()),
+            UpstreamKind::Maildir { .. } | UpstreamKind::Smtp(_) | UpstreamKind::Twilio(_) => None,
+        });
+        Self {
+            state: state.display().to_string(),
+            maildir: state.join("maildir").display().to_string(),
+            token_file: config.token_file().display().to_string(),
+            outbox,
+        }
     }
 
     fn print(&self, daemon: &Daemon) {
         let address = daemon.listeners().first().map_or_else(String::new, |(_, address)| address.to_string());
         let program = std::env::args().next().unwrap_or_else(|| "authrelay".to_owned());
-        let Self { state, maildir } = self;
+        let Self { state, maildir, .. } = self;
+        let code = self.code(daemon, &program).unwrap_or_default();
         // The daemon runs on whether or not somebody reads this.
         let _ = output::try_line(format_args!(
             "
@@ -113,9 +128,33 @@ and one that is refused:
 
   printf 'From: shop@example.com\\nTo: anna@example.com\\nSubject: Our autumn sale: 20%% off everything\\n\\nOnly this week. Shop now and save!\\nUnsubscribe: https://example.com/unsubscribe\\n' \\
     | curl -sSv --crlf --mail-from shop@example.com --mail-rcpt anna@example.com -T - smtp://{address} 2>&1 | grep '^< 5'
-
+{code}
 For real use: config/authrelay.toml explains every setting, README.md the way to production.
 "
         ));
+    }
+
+    /// How a code for a phone is tried; where there is a token for it, and a place where its text is seen.
+    fn code(&self, daemon: &Daemon, program: &str) -> Option<String> {
+        let (outbox, token) = (self.outbox.as_ref()?, daemon.first_token()?);
+        let address = daemon.http_listeners().iter().find_map(|listener| match &listener.address {
+            HttpAddress::Tcp(address) if listener.serves.contains(&Interface::Otp) => Some(address),
+            HttpAddress::Tcp(_) | HttpAddress::Unix(_) => None,
+        })?;
+        // A journal is kept, and read by others: there the file is named instead.
+        let token = match std::env::var_os("JOURNAL_STREAM") {
+            Some(_) => format!("$(cat {})", self.token_file),
+            None => token.reveal().to_owned(),
+        };
+        Some(format!(
+            "
+and a one-time code for a phone, over HTTP on {address}; its text is not sent, but written to a file:
+
+  curl -sS http://{address}/v1/otp -H \"Authorization: Bearer {token}\" \\
+    -H 'Content-Type: application/json' -d '{{\"to\": \"+12025550100\", \"code\": \"123456\", \"factor\": \"primary\"}}'
+  cat {outbox}
+  {program} trace +12025550100
+"
+        ))
     }
 }

@@ -1,18 +1,24 @@
 //! What the control interface asks of the daemon.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::admin::{Daemon, ObserveView, Problem, SendTest, Sent, UpstreamView};
+use super::http::Interfaces;
+use crate::admin::{Daemon, ObserveView, Problem, ReportsView, SendTest, SendTestCode, Sent, UpstreamView};
+use crate::callback::Handler as _;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, help_with};
 use crate::deliver::{BreakerStatus, Monitor, UpstreamKind, UpstreamStatus};
 use crate::ident::{BusinessName, CategoryName, ClientName, ListenerName, MessageId};
 use crate::mail::{Envelope, Message, ReversePath};
+use crate::otp::{Handler as _, Request, Status};
+use crate::phone::Country;
 use crate::pipeline::Pipeline;
 use crate::policy::{Origin, Submission};
+use crate::reception::{Codes, ReportCounts, Reports};
+use crate::secret::{RandomError, Secret, random};
+use crate::sms::CodeRule;
 use crate::snapshot::{Current, TEST_CLIENT};
 
 /// The daemon as the control interface sees it.
@@ -21,6 +27,8 @@ pub(super) struct View {
     delivery: Monitor,
     listeners: Vec<String>,
     pipeline: Pipeline,
+    codes: Arc<Codes>,
+    reports: Arc<Reports>,
     clock: Clock,
     started: Timestamp,
 }
@@ -29,15 +37,18 @@ impl View {
     pub(super) fn new(
         current: &Current,
         delivery: Monitor,
-        listeners: &[(ListenerName, SocketAddr)],
+        listeners: Vec<String>,
         pipeline: &Pipeline,
+        interfaces: &Interfaces,
         clock: Clock,
     ) -> Self {
         Self {
             current: current.clone(),
             delivery,
-            listeners: listeners.iter().map(|(name, address)| format!("{name} {address}")).collect(),
+            listeners,
             pipeline: pipeline.clone(),
+            codes: Arc::clone(&interfaces.codes),
+            reports: Arc::clone(&interfaces.reports),
             clock,
             started: clock.now(),
         }
@@ -67,6 +78,18 @@ impl Daemon for View {
             .collect()
     }
 
+    fn reports(&self) -> Option<ReportsView> {
+        if self.reports.callers().is_empty() {
+            return None;
+        }
+        let ReportCounts { applied, stale, unknown, forged } = self.reports.counts();
+        Some(ReportsView { applied, stale, unknown, forged })
+    }
+
+    fn default_country(&self) -> Option<Country> {
+        self.current.get().config.otp.default_country
+    }
+
     fn started(&self) -> Timestamp {
         self.started
     }
@@ -92,6 +115,54 @@ impl Daemon for View {
         let accepted = reply.is_positive();
         Ok(Sent { id: accepted.then(|| id.to_string()), reply: reply.to_string(), accepted })
     }
+
+    async fn send_test_code(&self, test: SendTestCode) -> Result<Sent, Problem> {
+        let snapshot = self.current.get();
+        let business = test.business.as_ref();
+        business.map_or(Ok(()), |business| check_business(business, &snapshot.config))?;
+        let Ok(code) = random_code(snapshot.config.otp.code) else {
+            return Err(Problem::unavailable("the system gave no random number"));
+        };
+        let request = Request {
+            to: test.to,
+            code,
+            business: test.business.map(|business| business.to_string()),
+            factor: test.factor,
+            expires_in: None,
+            reference: None,
+            idempotency_key: None,
+        };
+        match self.codes.submit(&ClientName::new(TEST_CLIENT), request).await {
+            Ok(taken) => {
+                let (id, until) = (taken.id.to_string(), taken.expires.to_rfc3339());
+                let reply = match taken.status {
+                    Status::Suppressed => format!("accepted as {id}, and not sent: it is a test number"),
+                    Status::Queued
+                    | Status::HandedOver
+                    | Status::InDoubt
+                    | Status::Delivered
+                    | Status::Failed
+                    | Status::Expired
+                    | Status::Superseded
+                    | Status::Removed
+                    | Status::Unknown => format!("accepted as {id}, sent until {until}"),
+                };
+                Ok(Sent { id: Some(id), reply, accepted: true })
+            }
+            Err(refusal) => {
+                let id = refusal.id.map(|id| id.to_string());
+                Ok(Sent { id, reply: format!("refused: {}", refusal.detail), accepted: false })
+            }
+        }
+    }
+}
+
+/// Six digits, or as near to that as the configuration takes.
+fn random_code(rule: CodeRule) -> Result<Secret, RandomError> {
+    let length = 6.clamp(rule.shortest, rule.longest.max(rule.shortest));
+    let bytes: [u8; 16] = random()?;
+    // Digits only: letters are never demanded. 256 is no multiple of 10, which for a code that opens nothing is fine.
+    Ok(Secret::new(bytes.iter().take(length).map(|byte| char::from(b'0' + byte % 10)).collect::<String>()))
 }
 
 /// What is asked for must be configured; a wrong name would go out as something else.
@@ -99,7 +170,10 @@ fn check_names(test: &SendTest, config: &Config) -> Result<(), Problem> {
     // The categories of our own have a `:` in their names.
     let categories = config.policy.categories.keys().map(CategoryName::as_str);
     check_name("category", test.category.as_str(), categories.filter(|name| !name.contains(':')))?;
-    let Some(business) = &test.business else { return Ok(()) };
+    test.business.as_ref().map_or(Ok(()), |business| check_business(business, config))
+}
+
+fn check_business(business: &BusinessName, config: &Config) -> Result<(), Problem> {
     check_name("business", business.as_str(), config.rewrite.businesses.keys().map(BusinessName::as_str))
 }
 
@@ -141,10 +215,12 @@ fn test_message(test: &SendTest, config: &Config, id: MessageId) -> Message {
 }
 
 fn upstream_view(status: &UpstreamStatus, kind: Option<&UpstreamKind>) -> UpstreamView {
-    let target = match kind {
-        Some(UpstreamKind::Maildir { path }) => path.display().to_string(),
-        Some(UpstreamKind::Smtp(smtp)) => format!("{}:{}", smtp.host, smtp.port),
-        None => String::new(),
+    let (kind, target) = match kind {
+        Some(UpstreamKind::Maildir { path }) => ("maildir", path.display().to_string()),
+        Some(UpstreamKind::Smtp(smtp)) => ("smtp", format!("{}:{}", smtp.host, smtp.port)),
+        Some(UpstreamKind::Outbox { path }) => ("outbox", path.display().to_string()),
+        Some(UpstreamKind::Twilio(twilio)) => ("twilio", twilio.base_url.clone()),
+        None => ("", String::new()),
     };
     let (state, retry_at) = match status.breaker {
         BreakerStatus::Closed => ("up", None),
@@ -154,6 +230,7 @@ fn upstream_view(status: &UpstreamStatus, kind: Option<&UpstreamKind>) -> Upstre
     let down = state != "up";
     UpstreamView {
         name: status.name.to_string(),
+        kind: kind.to_owned(),
         target,
         state: state.to_owned(),
         reason: status.last_failure.as_ref().filter(|_| down).map(ToString::to_string),

@@ -67,15 +67,43 @@ pub enum DaemonError {
         /// Why.
         error: io::Error,
     },
-    /// Something else stands where the control socket is to be.
-    #[error(
-        "{} is there already, and is no socket: move it away, or set control_socket to another path",
-        .0.display()
-    )]
-    NoSocket(PathBuf),
-    /// Somebody answers at the control socket.
-    #[error("another authrelay answers at {}: stop that one, or set control_socket to another path", .0.display())]
-    SocketInUse(PathBuf),
+    /// The unix socket of a listener.
+    #[error("listener {name} can't listen on {}: {error}; {}", path.display(), writable(error, &format!("socket in [http.{name}]")))]
+    ListenerSocket {
+        /// Which.
+        name: ListenerName,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Something else stands where a socket is to be.
+    #[error("{} is there already, and is no socket: move it away, or set {setting} to another path", path.display())]
+    NoSocket {
+        /// Where.
+        path: PathBuf,
+        /// What says so.
+        setting: String,
+    },
+    /// Somebody answers at a socket.
+    #[error("another authrelay answers at {}: stop that one, or set {setting} to another path", path.display())]
+    SocketInUse {
+        /// Where.
+        path: PathBuf,
+        /// What says so.
+        setting: String,
+    },
+    /// The token that is made at first start.
+    #[error("the token file {} can't be used: {error}; {}", path.display(), writable(error, "state_directory"))]
+    TokenFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The token file holds none.
+    #[error("{} holds no token: remove it, and the next start makes a new one", .0.display())]
+    Token(PathBuf),
     /// The store can't go on.
     #[error("the queue's store failed and can't go on; a new start finds everything that was accepted")]
     Broken,
@@ -89,7 +117,7 @@ impl DaemonError {
     /// wrong key or another program's file does not.
     pub fn is_mended_by_restart(&self) -> bool {
         match self {
-            Self::KeyMissing { .. } | Self::NoSocket(_) => false,
+            Self::KeyMissing { .. } | Self::NoSocket { .. } | Self::Token(_) => false,
             Self::Keyring(error) => keyring_is_mended(error),
             Self::Store(error) => store_is_mended(error),
             Self::Certificate(error) => match error {
@@ -100,7 +128,9 @@ impl DaemonError {
             | Self::QueueDirectory { .. }
             | Self::Listen { .. }
             | Self::ControlSocket { .. }
-            | Self::SocketInUse(_)
+            | Self::ListenerSocket { .. }
+            | Self::SocketInUse { .. }
+            | Self::TokenFile { .. }
             | Self::Broken
             | Self::Random(_) => true,
         }

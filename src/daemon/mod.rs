@@ -5,10 +5,12 @@
 
 mod control;
 mod error;
+mod http;
 mod report;
 mod socket;
 mod store;
 mod tls;
+mod token;
 mod writer;
 
 use std::net::SocketAddr;
@@ -29,15 +31,19 @@ use crate::ident::ListenerName;
 use crate::pipeline::Pipeline;
 use crate::queue::Queue;
 use crate::queue::store::sqlite::Stats;
-use crate::reception::Reception;
+use crate::reception::{Codes, Reception, Reports};
+use crate::secret::Secret;
 use crate::smtp;
 use crate::snapshot::{Current, Snapshot};
 
 pub use error::DaemonError;
+pub use http::{HttpAddress, HttpListener};
 pub use tls::CertificateError;
 
 /// How many passwords that people chose are checked at once.
 const PASSWORD_CHECKS: usize = 4;
+/// The file mode of the control socket.
+const CONTROL_MODE: u32 = 0o660;
 /// How often ended messages are swept out.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
 /// How long sessions and attempts may take to end.
@@ -48,6 +54,8 @@ pub struct Daemon {
     queue: Arc<Queue>,
     delivery: Delivery,
     listeners: Vec<(ListenerName, SocketAddr)>,
+    http: Vec<HttpListener>,
+    first_token: Option<Secret>,
     stop_listening: CancellationToken,
     stop_delivery: CancellationToken,
     stop_control: CancellationToken,
@@ -58,12 +66,13 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts everything. When this returns, the listeners accept connections.
-    pub async fn start(config: Config, clock: Clock) -> Result<Self, DaemonError> {
+    pub async fn start(mut config: Config, clock: Clock) -> Result<Self, DaemonError> {
         store::make_state_directory(&config.state_directory)?;
         let (queue, store_stats) = store::open(&config, clock)?;
         let tls = tls::load(&config)?;
+        let first_token = token::give_first(&mut config)?;
         let bounces = config.queue.bounces.clone();
-        let listener_configs = config.listeners.clone();
+        let (smtp_configs, http_configs) = (config.listeners.clone(), config.http.clone());
         let smtp_config = config.smtp.clone();
         let control_path = config.control_socket.clone();
         let current = Current::new(Snapshot::new(config)?);
@@ -78,17 +87,15 @@ impl Daemon {
         let delivery = start_delivery(&queue, &current, clock, stop_delivery.clone());
         let (sessions, tasks) = (TaskTracker::new(), TaskTracker::new());
 
-        let server = smtp::Server::new(smtp_config, reception, tls);
-        let mut listeners = Vec::new();
-        for config in listener_configs {
-            let (socket, address) = listen(&config).await?;
-            tracing::info!(listener = %config.name, %address, "listening");
-            listeners.push((config.name.clone(), address));
-            sessions.spawn(smtp::run(socket, config, server.clone(), stop_listening.clone()));
-        }
-        let daemon = Arc::new(control::View::new(&current, delivery.monitor(), &listeners, &pipeline, clock));
-        let control = admin::Control { queue: Arc::clone(&queue), daemon, clock };
-        let socket = socket::bind(&control_path)?;
+        let server = smtp::Server::new(smtp_config, reception, tls.smtp);
+        let listeners = start_smtp(smtp_configs, &server, &sessions, &stop_listening).await?;
+        let interfaces = Arc::new(interfaces(&current, &pipeline, &queue, &delivery, clock));
+        let http = start_http(http_configs, &tls.http, &interfaces, &sessions, &stop_listening).await?;
+        let shown = listeners.iter().map(|(name, address)| format!("{name} {address}"));
+        let shown = shown.chain(http.iter().map(ToString::to_string)).collect();
+        let daemon = control::View::new(&current, delivery.monitor(), shown, &pipeline, &interfaces, clock);
+        let control = admin::Control { queue: Arc::clone(&queue), daemon: Arc::new(daemon), clock };
+        let socket = socket::bind(&control_path, CONTROL_MODE, socket::Owner::Control)?;
         tasks.spawn(admin::serve(socket, control_path, control, stop_control.clone()));
         tasks.spawn(sweep(Arc::clone(&queue), current.clone(), clock, stop_control.clone()));
         tasks.spawn(report::run(Arc::clone(&queue), pipeline, current, bounces, clock, stop_control.clone()));
@@ -96,6 +103,8 @@ impl Daemon {
             queue,
             delivery,
             listeners,
+            http,
+            first_token,
             stop_listening,
             stop_delivery,
             stop_control,
@@ -105,9 +114,19 @@ impl Daemon {
         })
     }
 
-    /// The listeners and the addresses they have.
+    /// The SMTP listeners and the addresses they have.
     pub fn listeners(&self) -> &[(ListenerName, SocketAddr)] {
         &self.listeners
+    }
+
+    /// The HTTP listeners.
+    pub fn http_listeners(&self) -> &[HttpListener] {
+        &self.http
+    }
+
+    /// The token of the first client, where it was made by us.
+    pub fn first_token(&self) -> Option<&Secret> {
+        self.first_token.as_ref()
     }
 
     /// Resolves when the store can't go on, so that nothing more can be accepted. The service manager is to start anew:
@@ -156,6 +175,20 @@ fn warn_of_observed(current: &Current, clock: Clock) {
     }
 }
 
+fn interfaces(
+    current: &Current,
+    pipeline: &Pipeline,
+    queue: &Arc<Queue>,
+    delivery: &Delivery,
+    clock: Clock,
+) -> http::Interfaces {
+    let (current, queue, providers) = (|| current.clone(), || Arc::clone(queue), delivery.monitor());
+    http::Interfaces {
+        codes: Arc::new(Codes::new(current(), pipeline.clone(), queue(), providers, clock)),
+        reports: Arc::new(Reports::new(current(), queue(), clock)),
+    }
+}
+
 fn start_delivery(queue: &Arc<Queue>, current: &Current, clock: Clock, stop: CancellationToken) -> Delivery {
     let (config, retry) = (current.clone(), current.clone());
     Delivery::start(
@@ -166,6 +199,38 @@ fn start_delivery(queue: &Arc<Queue>, current: &Current, clock: Clock, stop: Can
         clock,
         stop,
     )
+}
+
+async fn start_smtp(
+    configs: Vec<smtp::ListenerConfig>,
+    server: &smtp::Server,
+    sessions: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Vec<(ListenerName, SocketAddr)>, DaemonError> {
+    let mut listeners = Vec::new();
+    for config in configs {
+        let (socket, address) = listen(&config).await?;
+        tracing::info!(listener = %config.name, %address, "listening");
+        listeners.push((config.name.clone(), address));
+        sessions.spawn(smtp::run(socket, config, server.clone(), stop.clone()));
+    }
+    Ok(listeners)
+}
+
+async fn start_http(
+    configs: Vec<crate::http::ListenerConfig>,
+    tls: &crate::http::TlsSource,
+    interfaces: &Arc<http::Interfaces>,
+    sessions: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Vec<HttpListener>, DaemonError> {
+    let mut listeners = Vec::new();
+    for config in configs {
+        let bound = http::bind(config).await?;
+        listeners.push(bound.listener.clone());
+        sessions.spawn(http::run(bound, Arc::clone(tls), Arc::clone(interfaces), stop.clone()));
+    }
+    Ok(listeners)
 }
 
 async fn listen(config: &smtp::ListenerConfig) -> Result<(TcpListener, SocketAddr), DaemonError> {

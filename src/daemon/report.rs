@@ -62,7 +62,8 @@ fn report(
         | Kind::Deferred
         | Kind::HandedOver
         | Kind::Superseded
-        | Kind::Removed => return None,
+        | Kind::Removed
+        | Kind::Delivered => return None,
     };
     let about = &event.subject;
     let to = postmaster.or(about.report_to.as_ref())?;

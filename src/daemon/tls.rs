@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::http;
 use crate::smtp::{ClientCertificates, ListenerTls, TlsError, TlsSource, server_config};
 
 /// Why there is no certificate.
@@ -32,11 +33,20 @@ pub enum CertificateError {
     SelfSigned(#[from] rcgen::Error),
 }
 
-/// The TLS configuration of the listeners. Where a certificate is named in the configuration it is used; else a
-/// self-signed one in the state directory, made now if it is not there.
-pub(super) fn load(config: &Config) -> Result<TlsSource, CertificateError> {
-    if config.listeners.iter().all(|listener| listener.tls == ListenerTls::Off) {
-        return Ok(Arc::new(|| None));
+/// The TLS configurations of the listeners.
+pub(super) struct ListenersTls {
+    /// For SMTP, where clients may be known by their certificates.
+    pub smtp: TlsSource,
+    /// For HTTP, where they are known by their tokens.
+    pub http: http::TlsSource,
+}
+
+/// Where a certificate is named in the configuration it is used; else a self-signed one in the state directory, made
+/// now if it is not there.
+pub(super) fn load(config: &Config) -> Result<ListenersTls, CertificateError> {
+    let smtp_off = config.listeners.iter().all(|listener| listener.tls == ListenerTls::Off);
+    if smtp_off && config.http.iter().all(|listener| !listener.tls) {
+        return Ok(ListenersTls { smtp: Arc::new(|| None), http: Arc::new(|| None) });
     }
     let (certificate, key) = match &config.tls {
         Some(files) => (files.certificate.clone(), files.key.clone()),
@@ -50,9 +60,16 @@ pub(super) fn load(config: &Config) -> Result<TlsSource, CertificateError> {
         None if by_fingerprint => ClientCertificates::ByFingerprint,
         None => ClientCertificates::Ignored,
     };
-    let made = server_config(&read(&certificate)?, &read(&key)?, clients);
-    let made = Arc::new(made.map_err(|error| CertificateError::Content { path: certificate, error })?);
-    Ok(Arc::new(move || Some(Arc::clone(&made))))
+    let (chain, key) = (read(&certificate)?, read(&key)?);
+    let made = |clients| {
+        let made = server_config(&chain, &key, clients);
+        made.map(Arc::new).map_err(|error| CertificateError::Content { path: certificate.clone(), error })
+    };
+    let (smtp, http) = (made(clients)?, made(ClientCertificates::Ignored)?);
+    Ok(ListenersTls {
+        smtp: Arc::new(move || Some(Arc::clone(&smtp))),
+        http: Arc::new(move || Some(Arc::clone(&http))),
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
