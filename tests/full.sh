@@ -22,3 +22,12 @@ if python3 -m venv "$tools/python" >/dev/null 2>&1 &&
 else
   echo "aiosmtplib could not be installed from PyPI: see target/full/pip.log" >> "$AUTHRELAY_SKIPPED"
 fi
+
+# In an environment of its own: it brings many packages.
+if python3 -m venv "$tools/fuzzer" >/dev/null 2>&1 &&
+   "$tools/fuzzer/bin/pip" install --quiet --disable-pip-version-check 'schemathesis>=4.32,<5' </dev/null >"$tools/fuzzer.log" 2>&1; then
+  AUTHRELAY_SCHEMATHESIS=$tools/fuzzer/bin/schemathesis
+  export AUTHRELAY_SCHEMATHESIS
+else
+  echo "schemathesis could not be installed from PyPI: see target/full/fuzzer.log" >> "$AUTHRELAY_SKIPPED"
+fi

@@ -2,13 +2,12 @@
 
 mod harness;
 
-use std::path::{Path, PathBuf};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use harness::config::{LISTENER, NO_REPLY, PASSWORD, USER, client, client_with_password};
 use harness::mail::message;
 use harness::relay::{Home, Relay};
+use harness::search::{assert_absent, files_as_places, find, forms};
 use harness::upstream::{Answer, Moment, Upstream};
 
 const FROM: &str = "zebrafinch.sender@legacy.example";
@@ -127,69 +126,14 @@ fn the_log_and_the_disk_hold_no_secret() {
 fn search(relay: &Relay, shown: &str) {
     let log = relay.log();
     assert!(log.contains("handed-over") && log.contains("\"TRACE\""), "the log is not what it should be");
-    let files = files(&relay.home.file("state"));
-    let queue_is_there =
-        files.iter().any(|file| file.extension().is_some_and(|end| end == "db" || end == "sqlite"));
-    assert!(queue_is_there, "{files:?}");
-    let mut places: Vec<(String, Vec<u8>)> = vec![("the log".to_owned(), log.into_bytes())];
+    let mut places = files_as_places(&relay.home.file("state"));
+    let is_queue = |(name, _): &(String, Vec<u8>)| name.ends_with("/queue.db");
+    assert!(places.iter().any(is_queue), "there is no queue");
+    places.push(("the log".to_owned(), log.into_bytes()));
     places.push(("queue list".to_owned(), shown.as_bytes().to_vec()));
-    for file in files.iter().filter(|file| !file.is_symlink()) {
-        if let Ok(content) = std::fs::read(file) {
-            places.push((file.display().to_string(), content));
-        }
-    }
-    for (what, secret) in SECRETS.into_iter().chain([("a client's password", PASSWORD)]) {
-        for form in forms(secret) {
-            for (place, content) in &places {
-                let at = find(content, form.as_bytes());
-                let around = |at: usize| {
-                    let (from, to) = (at.saturating_sub(300), (at + 100).min(content.len()));
-                    content[from..to].escape_ascii().to_string()
-                };
-                assert!(
-                    at.is_none(),
-                    "{what} ({form}) is in {place}: {}",
-                    at.map(around).unwrap_or_default()
-                );
-            }
-        }
-    }
-}
-
-/// A text as it is, and as it would look in the base64 of something around it.
-fn forms(text: &str) -> Vec<String> {
-    let mut forms = vec![text.to_owned()];
-    for before in 0..3 {
-        let padded = format!("{}{text}", "\0".repeat(before));
-        let encoded = STANDARD.encode(padded);
-        // The first and last characters depend on what stands around it.
-        let middle = encoded.trim_end_matches('=');
-        let skip = if before == 0 { 0 } else { before + 1 };
-        let cut = &middle[skip..middle.len() - 1];
-        if cut.len() >= 8 {
-            forms.push(cut.to_owned());
-        }
-    }
-    forms
-}
-
-/// Where a text stands in some bytes, whatever its case.
-fn find(content: &[u8], text: &[u8]) -> Option<usize> {
-    content.windows(text.len()).position(|window| window.eq_ignore_ascii_case(text))
-}
-
-/// All files under the state directory but the self-signed key and certificate, which hold nothing of anybody.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("the state directory") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files.extend(self::files(&path));
-        } else if path.is_file() {
-            files.push(path);
-        }
-    }
-    files
+    let mut secrets = SECRETS.to_vec();
+    secrets.push(("a client's password", PASSWORD));
+    assert_absent(&secrets, &places);
 }
 
 #[test]

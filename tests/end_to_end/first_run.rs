@@ -1,6 +1,7 @@
 //! The first minute of somebody who has no configuration.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use crate::harness::config::{LISTENER, small};
@@ -9,13 +10,13 @@ use crate::harness::relay::{Home, Ran, Unconfigured};
 use crate::harness::upstream::unused_address;
 use crate::harness::{PATIENCE, skipped};
 
-/// The port of the built-in defaults.
-const PORT: u16 = 2525;
+/// The ports of the built-in defaults.
+const PORTS: [u16; 2] = [2525, 8025];
 
 #[test]
-fn the_two_examples_that_it_prints_do_what_it_says() {
-    if TcpListener::bind(("127.0.0.1", PORT)).is_err() {
-        skipped("the built-in defaults were not tried: port 2525 is in use on this machine");
+fn the_examples_that_it_prints_do_what_it_says() {
+    if PORTS.iter().any(|port| TcpListener::bind(("127.0.0.1", *port)).is_err()) {
+        skipped("the built-in defaults were not tried: port 2525 or 8025 is in use on this machine");
         return;
     }
     if Command::new("curl").arg("--version").output().is_err() {
@@ -28,15 +29,12 @@ fn the_two_examples_that_it_prints_do_what_it_says() {
         complete.then(|| lines.clone())
     });
     let welcome = welcome.unwrap_or_else(|| panic!("no welcome in {:?}", relay.stderr.get()));
-    let [accepted, refused] = examples(&welcome).try_into().expect("two examples");
+    let [accepted, refused, code] = examples(&welcome).try_into().expect("three examples");
 
     // The first example is three commands: send, look into the maildir, trace.
     let (send, look) = accepted.split_once("\n  ls ").expect("a look into the maildir");
     shell(&relay, send);
-    let handed_over = relay
-        .stderr
-        .wait(PATIENCE, |lines| lines.iter().any(|line| line.contains("handed-over")).then_some(()));
-    assert!(handed_over.is_some(), "not handed over: {:?}", relay.stderr.get());
+    wait_for_hand_overs(&relay, 1);
     let looked = shell(&relay, &format!("ls {look}"));
     assert!(looked.contains("HANDED-OVER"), "{looked}");
     let (folder, _) = look.split_once('\n').expect("the trace behind it");
@@ -52,6 +50,35 @@ fn the_two_examples_that_it_prints_do_what_it_says() {
     let words = ["550 5.7.1", "category marketing", "rule", "id"];
     assert!(words.iter().all(|word| answer.contains(word)), "{answer}");
     assert_eq!(std::fs::read_dir(folder).expect("the maildir").count(), 1);
+
+    // So is the third: post a code, look at its text, trace.
+    let (post, look) = code.split_once("\n  cat ").expect("a look into the outbox");
+    let answer = shell(&relay, post);
+    assert!(answer.contains("\"status\"") && !answer.contains("123456"), "{answer}");
+    wait_for_hand_overs(&relay, 2);
+    let looked = shell(&relay, &format!("cat {look}"));
+    let text = "\"123456 is your one-time code to sign in to localhost #123456\"}";
+    assert!(looked.contains(text) && looked.contains("HANDED-OVER"), "{looked}");
+    let id = answer.split('"').skip_while(|word| *word != "id").nth(2).expect("an id");
+    let state = relay.home.file(".local/state/authrelay");
+    for file in ["otp.token", "outbox.jsonl"] {
+        let metadata = std::fs::metadata(state.join(file)).expect(file);
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{file}");
+    }
+    let token = state.join("otp.token").display().to_string();
+    let get =
+        format!("curl -sS http://127.0.0.1:8025/v1/otp/{id} -H \"Authorization: Bearer $(cat {token})\"");
+    let view = shell(&relay, &get);
+    assert!(view.contains("\"handed-over\"") && view.contains(id), "{view}");
+    let said = relay.stderr.get().join("\n");
+    assert!(!said.contains("123456") && !said.contains("2025550100"), "{said}");
+}
+
+fn wait_for_hand_overs(relay: &Unconfigured, count: usize) {
+    let told = |lines: &Vec<String>| {
+        (lines.iter().filter(|line| line.contains("handed-over")).count() >= count).then_some(())
+    };
+    assert!(relay.stderr.wait(PATIENCE, told).is_some(), "not handed over: {:?}", relay.stderr.get());
 }
 
 #[test]

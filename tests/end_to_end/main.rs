@@ -1,4 +1,5 @@
-//! The real binary from end to end: mail in over SMTP, mail out to an upstream, the command line beside it.
+//! The real binary from end to end: mail in over SMTP, mail out to an upstream; codes in over HTTP, texts out to a
+//! provider; the command line beside it.
 
 mod access;
 mod bytes;
@@ -9,6 +10,17 @@ mod failover;
 mod first_run;
 mod operator;
 mod reports;
+mod sms_clients;
+mod sms_crash;
+mod sms_failures;
+mod sms_fuzzer;
+mod sms_guard;
+mod sms_memory;
+mod sms_operator;
+mod sms_outbox;
+mod sms_requests;
+mod sms_secrets;
+mod sms_twilio;
 mod transport;
 mod unicode;
 

@@ -18,7 +18,13 @@ pub mod independent;
 pub mod mail;
 pub mod pki;
 pub mod relay;
+pub mod search;
+pub mod texts;
 pub mod upstream;
+pub mod web;
+
+#[path = "../support/fake_twilio.rs"]
+pub mod fake_twilio;
 
 #[path = "../common/skipped.rs"]
 mod skipped;
@@ -66,6 +72,25 @@ impl<T> Watched<T> {
             let left = deadline.checked_duration_since(now())?;
             value = self.changed.wait_timeout(value, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+/// Looks again and again until `look` finds what it looks for: for what nothing else tells of.
+#[track_caller]
+pub fn look_until<R>(what: &str, look: impl FnMut() -> Option<R>) -> R {
+    look_until_within(PATIENCE, what, look)
+}
+
+/// The same for what takes longer.
+#[track_caller]
+pub fn look_until_within<R>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<R>) -> R {
+    let deadline = deadline(patience);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(now() < deadline, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(100));
     }
 }
 

@@ -87,14 +87,14 @@ impl Home {
     pub fn start_at_level(self, config: &str, level: &str) -> Relay {
         let head = "hostname = \"relay.test\"\nstate_directory = \"state\"\n";
         let log = format!("[log]\nformat = \"json\"\nlevel = \"{level}\"\n");
-        self.write("relay.toml", format!("{head}{config}\n{log}"));
-        let mut relay = Relay {
-            expected: config.matches("[listeners.").count().max(1),
-            home: self,
-            child: None,
-            log: Arc::default(),
-            listeners: BTreeMap::new(),
-        };
+        // Relays of several tests run at once, and the default is one port for all.
+        let http = if config.contains("[http") { "" } else { "[http.http]\naddress = \"127.0.0.1:0\"\n" };
+        self.write("relay.toml", format!("{head}{config}\n{http}{log}"));
+        let tcp = |listeners: usize, sockets: usize| listeners.max(1) - sockets;
+        let expected = config.matches("[listeners.").count().max(1)
+            + tcp(config.matches("[http.").count(), config.matches("\nsocket = ").count());
+        let mut relay =
+            Relay { expected, home: self, child: None, log: Arc::default(), listeners: BTreeMap::new() };
         relay.spawn();
         relay
     }
@@ -147,7 +147,7 @@ type Log = Watched<Vec<String>>;
 #[derive(Debug)]
 pub struct Relay {
     pub home: Home,
-    /// How many listeners it has.
+    /// How many TCP listeners it has.
     expected: usize,
     child: Option<Child>,
     log: Arc<Log>,
@@ -168,6 +168,11 @@ impl Relay {
     /// The address of a listener.
     pub fn listener(&self, name: &str) -> SocketAddr {
         self.listeners[name]
+    }
+
+    /// The address of the HTTP listener called `http`.
+    pub fn http(&self) -> SocketAddr {
+        self.listener("http")
     }
 
     /// Connects to the listener called `smtp` and says EHLO.
@@ -237,6 +242,11 @@ impl Relay {
     /// Everything it wrote on its standard error.
     pub fn log(&self) -> String {
         self.log.get().join("\n")
+    }
+
+    /// The id of its process.
+    pub fn process(&self) -> u32 {
+        self.child.as_ref().expect("a running relay").id()
     }
 
     /// `kill -9`, and waits for the end.
