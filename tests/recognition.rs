@@ -1,226 +1,133 @@
-//! Recognition measured on a directory of labelled messages.
+//! Recognition measured on labelled messages: those of `AUTHRELAY_CORPUS` (`manifest.tsv` and `eml/`, as `authrelay eval`
+//! reads them; without it that measurement is skipped, and says so), and made-up ones of our own.
 //!
-//! `AUTHRELAY_CORPUS` names the directory: `manifest.tsv` (file, language, category, allowed, ambiguous) and `eml/`.
-//! Without it the measurement is skipped, and says so. Which application sent a message is read from its file name.
+//! - `recognition_cases/`: written together with the phrases. All have to be right.
+//! - `recognition_fresh/`: written before the phrases were looked at again, in the manner of twelve kinds of software. They
+//!   were scored once and learnt from afterwards; what is held here is that nothing gets worse.
+//! - `recognition_unseen/`: written when the phrases were finished, by five more kinds of software, and never learnt from:
+//!   that is what makes their figure an honest one. Keep it so; whoever learns from them writes others.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints what it measured")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    reason = "a test that prints what it measured"
+)]
 
 #[path = "common/skipped.rs"]
 mod skipped;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use authrelay::ident::CategoryName;
 use authrelay::mail::Message;
-use authrelay::policy::{Examination, Recognition, Text, TextLimits};
+use authrelay::policy::evaluation::{Goal, Judged, Label, Report, Wanted, manifest};
+use authrelay::policy::{Recognition, Text, TextLimits};
 
-const PASSING: [&str; 6] =
-    ["signup-verification", "signin", "mfa", "password-reset", "invitation", "export-warning"];
-
-/// One message and what it was taken for.
-struct Judged {
-    file: String,
-    application: String,
-    language: String,
-    wanted: Wanted,
-    ambiguous: bool,
-    got: String,
-    examination: Examination,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Wanted {
-    Passes(&'static str),
-    Held,
-}
-
-impl Judged {
-    fn passed(&self) -> bool {
-        PASSING.contains(&self.got.as_str())
-    }
-
-    fn exact(&self) -> bool {
-        let pair = |name: &str| if name == "mfa" { "signin".to_owned() } else { name.to_owned() };
-        matches!(self.wanted, Wanted::Passes(category) if pair(category) == pair(&self.got))
-    }
-
-    fn wanted_to_pass(&self) -> bool {
-        self.wanted != Wanted::Held
-    }
-}
-
-/// The corpus's label in our categories. Its `export-warning` is "your export is ready", which is none.
-fn wanted(label: &str, allowed: &str) -> Wanted {
-    let category = match label {
-        "signin-code" => "signin",
-        "mfa-code" => "mfa",
-        other => other,
-    };
-    match PASSING.iter().find(|known| **known == category) {
-        Some(_) if category == "export-warning" => Wanted::Held,
-        Some(known) if allowed == "allowed" => Wanted::Passes(known),
-        _ => Wanted::Held,
-    }
-}
-
-fn corpus() -> Option<PathBuf> {
-    let directory = std::env::var_os("AUTHRELAY_CORPUS").map(PathBuf::from);
-    if directory.is_none() {
-        skipped::skipped("recognition of labelled messages: AUTHRELAY_CORPUS is not set");
-    }
-    directory
-}
-
-fn read(directory: &Path) -> Vec<(Vec<String>, Message)> {
-    let manifest = std::fs::read_to_string(directory.join("manifest.tsv")).unwrap();
-    manifest
-        .lines()
-        .skip(1)
-        .map(|line| {
-            let mut row: Vec<String> = line.split('\t').map(str::to_owned).collect();
-            row.resize(5, String::new());
-            let raw = std::fs::read(directory.join("eml").join(&row[0])).unwrap();
-            (row, Message::new(raw))
+/// The shipped recognition, its files read anew: whoever works on them need not build the program again.
+fn shipped() -> Recognition {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/recognition");
+    let files: Vec<(String, String)> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, std::fs::read_to_string(entry.path()).unwrap())
         })
-        .collect()
+        .collect();
+    Recognition::with_files(&files).unwrap()
 }
 
-fn judge(recognition: &Recognition, messages: &[(Vec<String>, Message)]) -> Vec<Judged> {
-    messages
-        .iter()
-        .map(|(row, message)| {
-            let examination = recognition.examine(&Text::of(message, &TextLimits::default()));
-            Judged {
-                file: row[0].clone(),
-                application: row[0].rsplit_once('-').map_or("", |(application, _)| application).to_owned(),
-                language: row[1].clone(),
-                wanted: wanted(&row[2], &row[3]),
-                ambiguous: !row[4].is_empty(),
-                got: examination
-                    .recognized
-                    .as_ref()
-                    .map_or("-".to_owned(), |found| found.category.to_string()),
-                examination,
-            }
-        })
-        .collect()
+fn guarded(recognition: &Recognition) -> Vec<&str> {
+    recognition.guarded().map(CategoryName::as_str).collect()
 }
 
-#[derive(Default, Clone, Copy)]
-struct Score {
-    allowed: usize,
-    passed: usize,
-    exact: usize,
-    held: usize,
-    leaked: usize,
-}
-
-impl Score {
-    fn of<'a>(judged: impl IntoIterator<Item = &'a Judged>) -> Self {
-        let mut score = Self::default();
-        for one in judged {
-            if one.wanted_to_pass() {
-                score.allowed += 1;
-                score.passed += usize::from(one.passed());
-                score.exact += usize::from(one.exact());
-            } else {
-                score.held += 1;
-                score.leaked += usize::from(one.passed());
-            }
-        }
-        score
-    }
-
-    fn line(&self, name: &str) -> String {
-        format!(
-            "{name:<24} allowed {:>4}  passed {:>5}  exact {:>5}   not allowed {:>4}  leaked {:>5}",
-            self.allowed,
-            percent(self.passed, self.allowed),
-            percent(self.exact, self.allowed),
-            self.held,
-            percent(self.leaked, self.held),
-        )
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of messages")]
-fn percent(part: usize, whole: usize) -> String {
-    if whole == 0 { "-".to_owned() } else { format!("{:.1}", 100.0 * part as f64 / whole as f64) }
-}
-
-fn by<'a>(judged: &'a [Judged], key: impl Fn(&Judged) -> &str + 'a) -> BTreeMap<String, Vec<&'a Judged>> {
-    let mut groups: BTreeMap<String, Vec<&Judged>> = BTreeMap::new();
-    for one in judged.iter().filter(|one| !one.ambiguous) {
-        groups.entry(key(one).to_owned()).or_default().push(one);
-    }
-    groups
-}
-
-fn print_misses(judged: &[Judged]) {
-    let wrong = |one: &&Judged| if one.wanted_to_pass() { !one.exact() } else { one.passed() };
-    for one in judged.iter().filter(|one| one.language == "en").filter(wrong) {
-        let wanted = match one.wanted {
-            Wanted::Passes(category) => category,
-            Wanted::Held => "(held)",
-        };
-        let ambiguous = if one.ambiguous { " [ambiguous]" } else { "" };
-        println!("  {} wanted {wanted} got {}{ambiguous}", one.file, one.got);
-        if std::env::var_os("AUTHRELAY_EXPLAIN").is_some() {
-            println!("      {:?}", one.examination.scores);
-            for seen in &one.examination.evidence {
-                println!(
-                    "      {:+.1} {} {} {} [{}]",
-                    seen.weight, seen.category, seen.name, seen.place, seen.matched
-                );
-            }
+fn judge(recognition: &Recognition, label: Label, message: &Message) -> Judged {
+    let examination = recognition.examine(&Text::of(message, &TextLimits::default()));
+    let judged = Judged::new(recognition, label, &examination);
+    if std::env::var_os("AUTHRELAY_EXPLAIN").is_some() && judged.is_wrong() {
+        println!("{} wanted {:?} got {}", judged.label.file, judged.label.wanted, judged.got.name());
+        println!("    {:?}", examination.scores);
+        for seen in &examination.evidence {
+            println!(
+                "    {:+.1} {} {} {} [{}]",
+                seen.weight, seen.category, seen.name, seen.place, seen.matched
+            );
         }
     }
+    judged
+}
+
+/// What was reached, and a little below it, so that a change for the worse is seen.
+fn report(recognition: &Recognition, judged: &[Judged], floors: &[Goal]) {
+    let report = Report::of(recognition, judged);
+    println!("{report}");
+    for one in judged.iter().filter(|one| one.is_wrong()) {
+        println!("wrong: {} wanted {:?} got {}", one.label.file, one.label.wanted, one.got.name());
+    }
+    let missed: Vec<_> = report.missed(floors).iter().map(ToString::to_string).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
 }
 
 #[test]
 fn recognition_on_the_corpus() {
-    let Some(directory) = corpus() else { return };
-    let recognition = Recognition::shipped().unwrap();
-    let judged = judge(&recognition, &read(&directory));
-
-    let english: Vec<&Judged> = judged.iter().filter(|one| one.language == "en").collect();
-    let clear = Score::of(english.iter().copied().filter(|one| !one.ambiguous));
-    let ambiguous = Score::of(english.iter().copied().filter(|one| one.ambiguous));
-    println!("{}\n{}", clear.line("en"), ambiguous.line("en, ambiguous"));
-    for (application, judged) in by(&judged, |one| &one.application) {
-        let english = judged.into_iter().filter(|one| one.language == "en");
-        println!("{}", Score::of(english).line(&format!("  en {application}")));
-    }
-    for (language, judged) in by(&judged, |one| &one.language) {
-        println!("{}", Score::of(judged).line(&language));
-    }
-    println!("misses in English:");
-    print_misses(&judged);
-
-    assert_floor("allowed English mail that passes", clear.passed, clear.allowed, 0.97);
-    assert_floor("allowed English mail in its exact category", clear.exact, clear.allowed, 0.95);
-    assert_floor("other English mail that is held", clear.held - clear.leaked, clear.held, 0.995);
+    let Some(directory) = std::env::var_os("AUTHRELAY_CORPUS").map(PathBuf::from) else {
+        skipped::skipped("recognition of labelled messages: AUTHRELAY_CORPUS is not set");
+        return;
+    };
+    let recognition = shipped();
+    let text = std::fs::read_to_string(directory.join("manifest.tsv")).unwrap();
+    let labels = manifest(&text, &guarded(&recognition)).unwrap();
+    let judged: Vec<Judged> = labels
+        .into_iter()
+        .map(|label| {
+            let raw = std::fs::read(directory.join("eml").join(&label.file)).unwrap();
+            judge(&recognition, label, &Message::new(raw))
+        })
+        .collect();
+    report(&recognition, &judged, &CORPUS_FLOORS);
 }
 
-/// A little below what was reached, so that a change for the worse is seen.
-#[expect(clippy::cast_precision_loss, reason = "counts of messages")]
-fn assert_floor(what: &str, part: usize, whole: usize, floor: f64) {
-    assert!(whole > 0, "{what}: the corpus has none");
-    let share = part as f64 / whole as f64;
-    assert!(share >= floor, "{what}: {part} of {whole}, which is less than {floor}");
-}
+const CORPUS_FLOORS: [Goal; 4] =
+    [Goal::MinPassed(97.0), Goal::MinExact(95.0), Goal::MaxLeaked(0.5), Goal::MaxNoticesLeaked(3.0)];
 
-/// Not a benchmark: it holds the order of magnitude, also in an unoptimised build on a busy machine.
+/// What was reached at the one scoring.
+const UNSEEN_FLOORS: [Goal; 3] = [Goal::MinPassed(80.0), Goal::MinExact(80.0), Goal::MaxLeaked(10.0)];
+
+const FRESH_FLOORS: [Goal; 3] = [Goal::MinPassed(95.0), Goal::MinExact(95.0), Goal::MaxLeaked(1.0)];
+
 #[test]
-fn recognition_is_fast_enough() {
-    let recognition = Recognition::shipped().unwrap();
-    let line = "You asked us to reset the password of your account, and here is more of the text. ";
-    let body = line.repeat(8 * 1024 / line.len());
-    let message = Message::new(format!("Subject: Reset your password\r\n\r\n{body}").into_bytes());
-    let best = (0..20).map(|_| time_of(&recognition, &message)).min().unwrap();
-    println!("8 KiB full of phrases: {best:?} a message");
-    assert!(best < Duration::from_millis(50), "{best:?}");
+fn recognition_on_fresh_messages() {
+    let recognition = shipped();
+    report(&recognition, &judge_cases(&recognition, "tests/recognition_fresh"), &FRESH_FLOORS);
+}
+
+#[test]
+fn recognition_on_unseen_messages() {
+    let recognition = shipped();
+    report(&recognition, &judge_cases(&recognition, "tests/recognition_unseen"), &UNSEEN_FLOORS);
+}
+
+fn judge_cases(recognition: &Recognition, folder: &str) -> Vec<Judged> {
+    cases(folder)
+        .into_iter()
+        .enumerate()
+        .map(|(index, (application, case))| {
+            let wanted = match case.want.as_str() {
+                "held" => Wanted::Held("held".to_owned()),
+                want => Wanted::Passes(want.to_owned()),
+            };
+            let label = Label {
+                file: format!("{application}-{index}: {}", case.subject),
+                application,
+                language: case.language.clone(),
+                wanted,
+                ambiguous: false,
+            };
+            judge(recognition, label, &case.message())
+        })
+        .collect()
 }
 
 fn time_of(recognition: &Recognition, message: &Message) -> Duration {
@@ -232,7 +139,7 @@ fn time_of(recognition: &Recognition, message: &Message) -> Duration {
 /// Ten megabytes made to be slow. What grows with the square of the size takes minutes here.
 #[test]
 fn hostile_messages_take_bounded_time() {
-    let recognition = Recognition::shipped().unwrap();
+    let recognition = shipped();
     let body = "Subject: x\r\n\r\n";
     let html = "Content-Type: text/html\r\n\r\n";
     let multipart = "Content-Type: multipart/mixed; boundary=b\r\n\r\n";
@@ -273,6 +180,8 @@ struct Cases {
 #[serde(deny_unknown_fields)]
 struct Case {
     want: String,
+    #[serde(default)]
+    language: String,
     subject: String,
     #[serde(default)]
     body: String,
@@ -296,25 +205,42 @@ impl Case {
     }
 }
 
-fn cases() -> Vec<Case> {
-    toml::from_str::<Cases>(include_str!("recognition_cases.toml")).unwrap().case
+/// The cases of a folder, or of the one file that `AUTHRELAY_CASES` names, each with the name of its file.
+fn cases(folder: &str) -> Vec<(String, Case)> {
+    let only = std::env::var("AUTHRELAY_CASES").ok();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mut found = Vec::new();
+    for file in files {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        if only.as_ref().is_some_and(|only| *only != name) {
+            continue;
+        }
+        let read = toml::from_str::<Cases>(&std::fs::read_to_string(&file).unwrap());
+        let read = read.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        found.extend(read.case.into_iter().map(|case| (name.clone(), case)));
+    }
+    found
 }
 
-fn is_wanted(want: &str, got: &str) -> bool {
-    if want == "held" { !PASSING.contains(&got) } else { want.split('|').any(|category| category == got) }
+fn is_wanted(want: &str, got: &str, guarded: &[&str]) -> bool {
+    if want == "held" { !guarded.contains(&got) } else { want.split('|').any(|category| category == got) }
 }
 
 #[test]
 fn mail_of_made_up_applications_is_recognised() {
-    let recognition = Recognition::shipped().unwrap();
+    let recognition = shipped();
+    let guarded = guarded(&recognition);
     let mut wrong = Vec::new();
-    for case in cases() {
+    for (language, case) in cases("tests/recognition_cases") {
         let examination = recognition.examine(&Text::of(&case.message(), &TextLimits::default()));
         let got = examination.recognized.as_ref().map_or("-", |found| found.category.as_str());
-        if !is_wanted(&case.want, got) {
+        if !is_wanted(&case.want, got, &guarded) {
             let seen: Vec<_> = examination.evidence.iter().take(8).collect();
             wrong.push(format!(
-                "{:?}: wanted {}, got {got}: {:?} {seen:#?}",
+                "{language} {:?}: wanted {}, got {got}: {:?} {seen:#?}",
                 case.subject, case.want, examination.scores
             ));
         }

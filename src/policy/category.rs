@@ -1,9 +1,11 @@
 //! Categories and what is done with each.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Limit;
 use crate::ident::{CategoryName, Class};
 
 /// What is done with the messages of a category.
@@ -47,10 +49,22 @@ pub struct Category {
     pub retry: Vec<Duration>,
     /// The most recipients one message may have.
     pub max_recipients: usize,
+    /// How long a message waits before its first attempt, to be seen among others like it; zero: not at all. Only in the
+    /// normal lane.
+    pub settle: Duration,
+    /// Whether a newer message takes the place of an older one to the same person that waits.
+    pub supersede: bool,
+    /// How many messages a client may send to one recipient. What is beyond is not taken.
+    pub per_recipient: Vec<Limit>,
+    /// The most messages a minute; what is beyond is delayed. Only in the normal lane.
+    pub per_minute: Option<NonZeroU32>,
 }
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
+
+/// How long an invitation waits to be seen among others like it: nobody sits and waits for one.
+const INVITATIONS_SETTLE: Duration = Duration::from_secs(30);
 
 impl Category {
     /// The pauses between attempts where nothing else is configured.
@@ -70,6 +84,16 @@ impl Category {
         }
     }
 
+    /// How many messages a client may send to one recipient where nothing else is configured: a person who asks for a
+    /// code again and again asks ten times in ten minutes at most, and whoever asks for more is no person.
+    pub fn default_per_recipient(class: Class) -> Vec<Limit> {
+        let limit = |most, seconds| Limit { most, within: Duration::from_secs(seconds) };
+        match class {
+            Class::Urgent => vec![limit(10, 10 * MINUTE), limit(30, 24 * HOUR)],
+            Class::Normal => Vec::new(),
+        }
+    }
+
     /// A category with the defaults of its lane.
     pub fn new(name: &str, action: Action, sender: SenderPolicy, life: Duration, class: Class) -> Self {
         Self {
@@ -80,6 +104,10 @@ impl Category {
             class,
             retry: Self::default_retry(class),
             max_recipients: Self::default_max_recipients(class),
+            settle: Duration::ZERO,
+            supersede: false,
+            per_recipient: Self::default_per_recipient(class),
+            per_minute: None,
         }
     }
 }
@@ -107,7 +135,12 @@ pub fn shipped_categories() -> Vec<Category> {
     table
         .into_iter()
         .map(|(name, action, sender, life, class)| {
-            Category::new(name, action, sender, Duration::from_secs(life), class)
+            let category = Category::new(name, action, sender, Duration::from_secs(life), class);
+            match name {
+                "signin" | "mfa" => Category { supersede: true, ..category },
+                "invitation" => Category { settle: INVITATIONS_SETTLE, ..category },
+                _ => category,
+            }
         })
         .collect()
 }

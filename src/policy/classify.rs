@@ -1,11 +1,15 @@
 //! The order of decision: the client's binding, a declared category, the operator's rules, the shipped recognition,
 //! unknown. The first that decides wins; then the client's list and its `observe` say what is done.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::rule::Subject;
 use super::verdict::{CLIENT_LIST, OBSERVE};
-use super::{Action, Category, Client, DecidedBy, Evidence, Policy, SenderPolicy, Submission, Verdict};
+use super::{
+    Action, Category, Client, DecidedBy, Evidence, Policy, SenderPolicy, Submission, Text, TextLimits,
+    Verdict,
+};
 use crate::clock::Timestamp;
 use crate::ident::{BusinessName, Class};
 use crate::mail::{Address, ReversePath};
@@ -19,6 +23,7 @@ const NOTE_MAX: usize = 64;
 pub struct Classified {
     submission: Submission,
     verdict: Verdict,
+    text: OnceCell<Text>,
 }
 
 impl Classified {
@@ -32,7 +37,12 @@ impl Classified {
         &self.verdict
     }
 
-    /// Both, for the next stage.
+    /// The message's text, decoded at most once.
+    pub fn text(&self) -> &Text {
+        self.text.get_or_init(|| Text::of(&self.submission.message, &TextLimits::default()))
+    }
+
+    /// Submission and verdict, for the next stage.
     pub fn into_parts(self) -> (Submission, Verdict) {
         (self.submission, self.verdict)
     }
@@ -40,8 +50,10 @@ impl Classified {
 
 /// Decides what a message is and what is done with it. What it takes for "now" is `submission.accepted`.
 pub fn classify(policy: &Policy, submission: Submission) -> Classified {
-    let verdict = judge(policy, &Subject::new(&submission));
-    Classified { submission, verdict }
+    let subject = Subject::new(&submission);
+    let verdict = judge(policy, &subject);
+    let text = subject.into_text();
+    Classified { submission, verdict, text }
 }
 
 fn judge(policy: &Policy, subject: &Subject<'_>) -> Verdict {

@@ -13,6 +13,8 @@ const NEWS: &str = "From: app@shop.example\nSubject: Our newsletter: 50% off eve
 
 fn client() -> Client {
     Client {
+        burst: None,
+        per_minute: None,
         name: "crm".into(),
         businesses: vec!["shop".into()],
         categories: None,

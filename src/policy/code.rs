@@ -3,19 +3,22 @@
 //! A number alone means nothing; that is for the words near it to say. So this is generous with what stands alone on
 //! its line or after a colon, and strict with what stands inside a sentence.
 
+use std::borrow::Cow;
+
+use super::normalize::{ascii_digit, is_invisible, is_unspaced};
+
 /// Where in `line` something stands that may be a code: byte offsets of its start.
 pub(super) fn codes(line: &str) -> Vec<usize> {
     let words = words(line);
-    let whole: Vec<&str> =
-        words.iter().map(|&(_, word)| trim(word)).filter(|word| !word.is_empty()).collect();
+    let whole: Vec<&str> = words.iter().map(|(_, word)| trim(word)).filter(|word| !word.is_empty()).collect();
     if let Some(&(start, _)) = words.first()
-        && whole.len() <= 4
+        && whole.len() <= 9
         && is_spelled_out(&whole)
     {
         return vec![start];
     }
     let mut found = Vec::new();
-    for (index, &(start, word)) in words.iter().enumerate() {
+    for (index, (start, word)) in words.iter().enumerate() {
         let after_colon =
             index.checked_sub(1).is_some_and(|before| words[before].1.ends_with([':', '\u{ff1a}']));
         let place = match () {
@@ -23,10 +26,10 @@ pub(super) fn codes(line: &str) -> Vec<usize> {
             () if after_colon => Place::AfterColon,
             () => Place::InSentence,
         };
-        let pair = words.get(index + 1).map(|&(_, next)| (trim(word), trim(next)));
+        let pair = words.get(index + 1).map(|(_, next)| (trim(word), trim(next)));
         let split = pair.is_some_and(|(one, two)| is_half(one) && is_half(two) && one.len() == two.len());
         if split || is_code(trim(word), place) || code_after_inner_colon(word) {
-            found.push(start);
+            found.push(*start);
         }
     }
     found
@@ -39,19 +42,69 @@ enum Place {
     InSentence,
 }
 
-fn words(line: &str) -> Vec<(usize, &str)> {
+/// The words of `line` and where they begin, without the marks that steer the direction of writing, in ASCII digits.
+fn words(line: &str) -> Vec<(usize, Cow<'_, str>)> {
     let base = line.as_ptr() as usize;
-    line.split_whitespace().map(|word| (word.as_ptr() as usize - base, word)).collect()
+    let starts = line.split_whitespace().flat_map(move |word| {
+        let start = word.as_ptr() as usize - base;
+        cut(word).into_iter().map(move |(at, piece)| (start + at, plain(piece)))
+    });
+    starts.collect()
+}
+
+fn plain(word: &str) -> Cow<'_, str> {
+    if word.is_ascii() {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(word.chars().filter(|&c| !is_invisible(c)).map(ascii_digit).collect())
+}
+
+/// Cuts a word where a script without spaces ends and something else begins, or the other way round: a code needs no
+/// spaces there. What is counted (`円`, `分`) stays with its number.
+fn cut(word: &str) -> Vec<(usize, &str)> {
+    if !word.contains(is_unspaced) {
+        return vec![(0, word)];
+    }
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    let mut before: Option<char> = None;
+    for (at, c) in word.char_indices() {
+        let cuts = before.is_some_and(|before| {
+            is_unspaced(before) && c.is_ascii_alphanumeric()
+                || before.is_ascii_alphanumeric() && is_unspaced(c) && goes_on_after_code(c)
+                || is_pause(before)
+                || is_pause(c)
+        });
+        if cuts {
+            pieces.push((start, &word[start..at]));
+            start = at;
+        }
+        before = Some(c);
+    }
+    pieces.push((start, &word[start..]));
+    pieces
+}
+
+/// What stands after a code in a sentence: endings of Japanese and Korean, "is" and "as" in Chinese; Thai.
+fn goes_on_after_code(c: char) -> bool {
+    matches!(c, '\u{3040}'..='\u{309f}' | '\u{e00}'..='\u{e7f}')
+        || "是为為作即请請入输輸完登验驗입을를이은는으로예".contains(c)
+}
+
+/// What ends a clause or sets a word apart, with no space around it.
+fn is_pause(c: char) -> bool {
+    "、。，；！（）【】「」『』［］()[]".contains(c)
 }
 
 /// Takes off what may enclose a code, but nothing that would make a price, a time or a fraction look like one.
 fn trim(word: &str) -> &str {
     word.trim_start_matches([
-        '(', '[', '{', '"', '\'', '*', '_', '`', '“', '„', '«', '「', '【', '《', '<', ':', '=',
+        '(', '[', '{', '"', '\'', '*', '_', '`', '“', '„', '«', '「', '【', '《', '<', ':', '=', '（', '［',
+        '『', '：',
     ])
     .trim_end_matches([
         ')', ']', '}', '"', '\'', '*', '_', '`', '”', '“', '»', '」', '】', '》', '>', '.', ',', ';', ':',
-        '!', '。', '，', '、', '=',
+        '!', '。', '，', '、', '=', '،', '؛', '۔', '।', '）', '］', '』', '；', '！',
     ])
 }
 
@@ -125,12 +178,25 @@ mod tests {
             ("Your code is: *123456*", 14),
             ("Code:938271", 0),
             ("験証コード：938271", 0),
+            ("您的验证码为：482913，5分钟内有效。", 0),
+            ("您的验证码是482913，请勿泄露", 18),
+            ("【Kestrel】验证码：482913（10分钟内有效）", 13),
+            ("認証コードは「482913」です", 21),
+            ("確認コード:482913を入力", 0),
+            ("인증번호는 482913입니다.", 16),
+            ("인증번호[482913]를 입력", 13),
+            ("รหัสของคุณคือ482913", 39),
             ("G-481516 is your code", 0),
             ("XK4T-9PQ2", 0),
             ("QWERTZ", 0),
             ("Code: k3x9pa", 6),
             ("Use 938271 to sign in", 4),
             ("12 34 56", 0),
+            ("رمز: \u{202b}٤٨١٥١٦\u{202c}،", 8),
+            ("\u{200f}481516\u{200f}", 0),
+            ("کد ورود شما ۴۸۱۵۱۶ است", 21),
+            ("কোড: ৪৮১৫১৬।", 11),
+            ("४८१ ५१६", 0),
         ] {
             assert_eq!(codes(line).first(), Some(&at), "{line}");
         }
@@ -147,6 +213,10 @@ mod tests {
             "order #12345",
             "see https://a.example/123456",
             "50% off",
+            "全品5000円オフ",
+            "2026年8月14日",
+            "价格1500元，仅限今日",
+            "회원 15000명 돌파",
             "Hello",
             "enter k3x9pa",
         ] {

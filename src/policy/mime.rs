@@ -5,7 +5,13 @@
 //! part at a time and decodes one leaf at a time; neither can nest. A message inside the message (`message/rfc822`) is
 //! somebody else's text and not looked into.
 
-use mail_parser::{Message as Parsed, MessageParser, MimeHeaders, PartType};
+use std::fmt;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use mail_parser::decoders::quoted_printable::quoted_printable_decode;
+use mail_parser::{ContentType, Message as Parsed, MessageParser, MimeHeaders, PartType};
 
 use super::text::TextLimits;
 use crate::mail::{HeaderFields, Message};
@@ -23,10 +29,36 @@ pub(super) struct Leaf {
     pub text: String,
 }
 
+/// A part that would be saved or opened apart, or a picture.
+#[derive(Default)]
+pub struct Enclosure {
+    /// Its declared type, such as `application/zip`, in lower case.
+    pub media_type: String,
+    /// Its declared file name.
+    pub name: Option<String>,
+    /// Its first octets, decoded.
+    pub head: Vec<u8>,
+}
+
+/// Shows nothing of the message.
+impl fmt::Debug for Enclosure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Enclosure({} octets)", self.head.len())
+    }
+}
+
+/// Encoded octets of an enclosure that are decoded: enough for the mark of a disk image, which stands furthest in.
+const ENCLOSURE_BYTES: usize = 48 * 1024;
+
 /// All text parts in order, and what else there was.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "observations that have nothing to do with each other")]
 pub(super) struct Leaves {
     pub texts: Vec<Leaf>,
+    /// Everything that is not text to be shown.
+    pub enclosures: Vec<Enclosure>,
+    /// The text of calendars and of text that asks to be saved.
+    pub attached: Vec<String>,
     /// Parts that are neither text nor picture, or that ask to be saved rather than shown.
     pub attachments: usize,
     /// A calendar entry is among the parts.
@@ -35,6 +67,8 @@ pub(super) struct Leaves {
     pub embedded_message: bool,
     /// Something was left out because a limit was reached or a part could not be read.
     pub incomplete: bool,
+    /// Whole parts were left out: too many, nested too deep, or not to be read.
+    pub parts_left_out: bool,
 }
 
 /// Walks the parts of `message`.
@@ -56,26 +90,69 @@ impl Walk<'_> {
     fn part(&mut self, raw: &[u8], body: usize, depth: usize) {
         self.parts += 1;
         if self.parts > self.limits.parts || depth > self.limits.depth || body > self.limits.header_bytes {
-            self.found.incomplete = true;
+            self.left_out();
             return;
         }
         let header = MessageParser::new().with_mime_headers().parse_headers(&raw[..body]);
         match kind(header.as_ref()) {
-            Kind::Text(markup) => self.text(raw, markup),
+            Kind::Text(markup) => {
+                let text = self.text(raw);
+                self.found.texts.push(Leaf { markup, text });
+                // What has a file's name can be saved as that file; a page that is shown has been looked into.
+                if markup == Markup::Plain && name(header.as_ref()).is_some() {
+                    self.enclosure(raw, body, header.as_ref());
+                }
+            }
             Kind::Multipart(boundary) => self.multipart(&raw[body..], boundary.as_bytes(), depth),
-            Kind::Calendar => self.found.calendar = true,
-            Kind::Message => self.found.embedded_message = true,
-            Kind::Picture => {}
-            Kind::Attachment => self.found.attachments += 1,
-            Kind::Unreadable => self.found.incomplete = true,
+            Kind::Calendar => {
+                self.found.calendar = true;
+                let folded = self.text(raw);
+                // RFC 5545 section 3.1
+                self.found.attached.push(folded.replace("\r\n ", "").replace("\n ", ""));
+            }
+            Kind::Message => {
+                self.found.embedded_message = true;
+                self.enclosure(raw, body, header.as_ref());
+            }
+            Kind::Picture => self.enclosure(raw, body, header.as_ref()),
+            Kind::AttachedText => {
+                self.found.attachments += 1;
+                let text = self.text(raw);
+                self.found.attached.push(text);
+                self.enclosure(raw, body, header.as_ref());
+            }
+            Kind::Attachment => {
+                self.found.attachments += 1;
+                self.enclosure(raw, body, header.as_ref());
+            }
+            Kind::Unreadable => self.left_out(),
         }
     }
 
-    fn text(&mut self, raw: &[u8], markup: Markup) {
+    fn left_out(&mut self) {
+        self.found.incomplete = true;
+        self.found.parts_left_out = true;
+    }
+
+    fn enclosure(&mut self, raw: &[u8], body: usize, header: Option<&Parsed<'_>>) {
+        let part = header.and_then(|header| header.parts.first());
+        let content_type = part.and_then(MimeHeaders::content_type);
+        let subtype = content_type.and_then(ContentType::subtype).unwrap_or_default();
+        let media_type =
+            content_type.map(|found| format!("{}/{subtype}", found.ctype()).to_ascii_lowercase());
+        let cut = raw.len().min(body + ENCLOSURE_BYTES);
+        self.found.enclosures.push(Enclosure {
+            media_type: media_type.unwrap_or_default(),
+            name: name(header),
+            head: head(&raw[body.min(cut)..cut], header),
+        });
+    }
+
+    fn text(&mut self, raw: &[u8]) -> String {
         let cut = raw.len().min(self.left);
         self.left -= cut;
         self.found.incomplete |= cut < raw.len();
-        let text = MessageParser::new()
+        MessageParser::new()
             .with_mime_headers()
             .parse(&raw[..cut])
             .and_then(|parsed| parsed.parts.into_iter().next())
@@ -87,8 +164,7 @@ impl Walk<'_> {
                 | PartType::Multipart(_) => None,
             })
             // A part without any header field is plain text (RFC 2046 section 5.1); mail-parser finds nothing in it.
-            .unwrap_or_else(|| String::from_utf8_lossy(&raw[..cut]).into_owned());
-        self.found.texts.push(Leaf { markup, text });
+            .unwrap_or_else(|| String::from_utf8_lossy(&raw[..cut]).into_owned())
     }
 
     fn multipart(&mut self, body: &[u8], boundary: &[u8], depth: usize) {
@@ -120,6 +196,38 @@ impl Walk<'_> {
     }
 }
 
+/// The name under which the part would be saved.
+fn name(header: Option<&Parsed<'_>>) -> Option<String> {
+    let part = header.and_then(|header| header.parts.first());
+    part.and_then(MimeHeaders::attachment_name).map(ToOwned::to_owned)
+}
+
+/// The first octets of a part, decoded. It may be cut anywhere, so that what can't be decoded is left out.
+fn head(encoded: &[u8], header: Option<&Parsed<'_>>) -> Vec<u8> {
+    let part = header.and_then(|header| header.parts.first());
+    let encoding = part.and_then(MimeHeaders::content_transfer_encoding).unwrap_or_default().trim();
+    if encoding.eq_ignore_ascii_case("base64") {
+        // As mail programs do: what is no letter of the alphabet is passed over.
+        let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+        let mut letters: Vec<u8> =
+            encoded.iter().copied().take_while(|&byte| byte != b'=').filter(is_letter).collect();
+        letters.truncate(letters.len() / 4 * 4 + [0, 0, 2, 3][letters.len() % 4]);
+        return LENIENT.decode(letters).unwrap_or_default();
+    }
+    if encoding.eq_ignore_ascii_case("quoted-printable") {
+        return quoted_printable_decode(encoded).unwrap_or_else(|| encoded.to_vec());
+    }
+    encoded.to_vec()
+}
+
+/// Base64 without padding, whose last letter may hold bits that are not used.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Delimiter {
     None,
@@ -144,6 +252,7 @@ enum Kind<'a> {
     Calendar,
     Message,
     Picture,
+    AttachedText,
     Attachment,
     Unreadable,
 }
@@ -163,11 +272,11 @@ fn kind<'a>(header: Option<&'a Parsed<'_>>) -> Kind<'a> {
             _ => Kind::Unreadable,
         },
         "text" if subtype == "calendar" => Kind::Calendar,
-        "text" if saved => Kind::Attachment,
+        "text" if saved => Kind::AttachedText,
         "text" => match subtype.as_str() {
             "html" | "x-amp-html" | "watch-html" => Kind::Text(Markup::Html),
             "plain" | "enriched" | "richtext" => Kind::Text(Markup::Plain),
-            _ => Kind::Attachment,
+            _ => Kind::AttachedText,
         },
         "message" if matches!(subtype.as_str(), "rfc822" | "global") => Kind::Message,
         "image" if !saved => Kind::Picture,

@@ -7,12 +7,16 @@
 mod category;
 mod classify;
 mod code;
+pub mod evaluation;
 mod html;
+mod limit;
 mod mime;
 mod normalize;
 mod recognition;
 mod rule;
+mod shape;
 mod submission;
+mod target;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -20,13 +24,21 @@ mod verdict;
 
 pub use category::{Action, Category, SenderPolicy, shipped_categories};
 pub use classify::{Classified, classify};
-pub use recognition::{Examination, Recognition, RecognitionError, Recognized};
+pub use limit::{BurstLimit, Limit};
+pub use mime::Enclosure;
+pub use normalize::plain_letters;
+pub use recognition::{
+    Examination, OperatingPoint, Recognition, RecognitionError, Recognized, Said, Standing, Strictness,
+};
 pub use rule::{Condition, Field, Rule};
+pub use shape::{Shape, shape};
 pub use submission::{Origin, Submission};
+pub use target::{Target, TargetKind, in_text as links_in_text};
 pub use text::{Body, Paragraph, Text, TextLimits};
 pub use verdict::{DecidedBy, Evidence, Verdict};
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,4 +90,8 @@ pub struct Client {
     pub reports_to: Vec<String>,
     /// Until when it is only observed: what enforcement would refuse is relayed from no-reply, and recorded.
     pub observe_until: Option<Timestamp>,
+    /// From when on what settles is a burst; `None`: never.
+    pub burst: Option<BurstLimit>,
+    /// The most messages of the normal lane a minute; what is beyond is delayed.
+    pub per_minute: Option<NonZeroU32>,
 }

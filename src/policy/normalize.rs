@@ -1,7 +1,9 @@
 //! One form for text and phrases, so that they can be compared byte by byte.
 //!
 //! NFKC, lower case, nothing invisible, straight apostrophes, every run of spaces and punctuation one space; the end of
-//! a sentence is ` . `, so that a phrase never reaches from one sentence into the next.
+//! a sentence is ` . `, so that a phrase never reaches from one sentence into the next. Greek goes without its accents
+//! and its final sigma, Russian without its ё, since capitals and hurried writers leave them out. Turkish has one i,
+//! Arabic script the same letters for all its languages and no vowel signs, and digits are those of ASCII.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
@@ -11,6 +13,8 @@ use unicode_normalization::char::is_combining_mark;
 pub(super) struct Noticed {
     /// How many letters and digits there were.
     pub letters: usize,
+    /// The same, each counted as many times as its script takes octets to write a letter.
+    pub octets: usize,
     /// A word mixes letters of scripts that look alike.
     pub mixed_script: bool,
 }
@@ -25,11 +29,13 @@ pub(super) fn normalize_into(out: &mut String, text: &str) -> Noticed {
             writer.push(c, chars.peek().copied());
         }
     } else {
-        let mut chars = text.nfkc().filter(|&c| !is_invisible(c)).peekable();
+        let shown = text.nfkc().filter(|&c| !is_invisible(c) && !is_optional_mark(c));
+        let mut chars = shown.map(unify).map(ascii_digit).peekable();
         while let Some(c) = chars.next() {
             writer.push(c, chars.peek().copied());
         }
     }
+    writer.unmask();
     let noticed = writer.noticed;
     if out.len() > start && out.ends_with(' ') {
         out.pop();
@@ -42,6 +48,11 @@ pub(super) fn normalize(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     normalize_into(&mut out, text);
     out
+}
+
+/// The text in the letters that a person takes it for: full-width and other forms made plain, nothing invisible.
+pub fn plain_letters(text: &str) -> String {
+    text.nfkc().filter(|&c| !is_invisible(c)).collect()
 }
 
 struct Writer<'a> {
@@ -57,8 +68,7 @@ impl Writer<'_> {
             self.out.push(c.to_ascii_lowercase());
             self.letter(c);
         } else if !c.is_ascii() && (c.is_alphanumeric() || is_combining_mark(c)) {
-            // Lower-casing may bring a dot above (Turkish İ); phrases go the same way.
-            self.out.extend(c.to_lowercase());
+            self.out.extend(c.to_lowercase().map(fold));
             self.letter(c);
         } else if is_apostrophe(c) {
             let inside = !self.word.is_empty() && next.is_some_and(char::is_alphanumeric);
@@ -79,16 +89,49 @@ impl Writer<'_> {
 
     fn letter(&mut self, c: char) {
         self.noticed.letters += 1;
+        self.noticed.octets += octets_a_letter(c);
         self.word.add(c);
         self.noticed.mixed_script |= self.word.look_alike();
     }
 
+    /// A word with letters of another script that look like its own is read as a person reads it, so that what speaks
+    /// against a message can't be hidden that way.
+    fn unmask(&mut self) {
+        if !self.word.look_alike() {
+            return;
+        }
+        let from = self.out[self.start..].rfind([' ', '\'']).map_or(self.start, |at| self.start + at + 1);
+        let word = self.out.split_off(from);
+        let latin = word.chars().filter(|c| matches!(c, 'a'..='z' | '\u{c0}'..='\u{24f}')).count();
+        let script = if latin * 2 >= word.chars().count() { Script::Latin } else { Script::Other };
+        self.out.extend(word.chars().map(|c| look_alike_in(script, c)));
+    }
+
     fn space(&mut self) {
+        self.unmask();
         self.word = Scripts::default();
         if self.out.len() > self.start && !self.out.ends_with(' ') {
             self.out.push(' ');
         }
     }
+}
+
+/// The letter of `to` that a letter of another script looks like.
+fn look_alike_in(to: Script, c: char) -> char {
+    const PAIRS: [(&str, &str); 2] =
+        [("acehikmoptxyjsbnd", "асеһікмортхујѕвнԁ"), ("aikmnoptuvxyeh", "αικμηορτυνχγεη")];
+    let pair = |(latin, other): &(&str, &str)| match to {
+        Script::Latin => other.chars().position(|found| found == c).and_then(|at| latin.chars().nth(at)),
+        Script::Other => latin.chars().position(|found| found == c).and_then(|at| other.chars().nth(at)),
+    };
+    PAIRS.iter().find_map(pair).unwrap_or(c)
+}
+
+/// Which script a word is written in, when it borrows letters of another.
+#[derive(Clone, Copy)]
+enum Script {
+    Latin,
+    Other,
 }
 
 /// The scripts of the letters of one word.
@@ -122,19 +165,94 @@ impl Scripts {
     }
 }
 
+/// How many octets a letter of the script of `c` takes. One where a letter says more than a Latin one does.
+pub(super) fn octets_a_letter(c: char) -> usize {
+    match c {
+        '\u{370}'..='\u{7ff}' => 2,
+        '\u{800}'..='\u{eff}' => 3,
+        _ => 1,
+    }
+}
+
+/// Whether words in the script of `c` are written together, or go on with endings at will, as in Korean.
+pub(super) fn is_unspaced(c: char) -> bool {
+    is_ideographic(c)
+        || matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{ac00}'..='\u{d7a3}')
+}
+
+/// Chinese and Japanese, where a line may end inside a word.
+pub(super) fn is_ideographic(c: char) -> bool {
+    matches!(c,
+        '\u{3005}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}'
+            | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{2fa1f}')
+}
+
+/// Lower-case letters that are written in two ways become one.
+fn fold(c: char) -> char {
+    match c {
+        'ά' => 'α',
+        'έ' => 'ε',
+        'ή' => 'η',
+        'ί' | 'ϊ' | 'ΐ' => 'ι',
+        'ό' => 'ο',
+        'ύ' | 'ϋ' | 'ΰ' => 'υ',
+        'ώ' => 'ω',
+        'ς' => 'σ',
+        'ё' => 'е',
+        // Romanian writes a comma below two letters, and, where a font or a keyboard lacks them, a cedilla.
+        'ş' => 'ș',
+        'ţ' => 'ț',
+        _ => c,
+    }
+}
+
+/// Letters that stand for one another become one, whichever their case.
+fn unify(c: char) -> char {
+    match c {
+        // Lower-casing knows no Turkish: I would become i, and İ an i with a dot more.
+        'İ' | 'ı' => 'i',
+        // Arabic letters: with and without hamza, and as keyboards for Persian and Urdu write them.
+        'أ' | 'إ' | 'آ' | 'ٱ' => 'ا',
+        'ى' | 'ی' => 'ي',
+        'ک' => 'ك',
+        'ة' | 'ۀ' | 'ہ' => 'ه',
+        '\u{5f3}' => '\'',
+        // Hindi writes one nasal sign for the other.
+        '\u{901}' => '\u{902}',
+        _ => c,
+    }
+}
+
+/// The ASCII digit for a decimal digit of another script.
+pub(super) fn ascii_digit(c: char) -> char {
+    const ZEROS: [char; 5] = ['\u{660}', '\u{6f0}', '\u{966}', '\u{9e6}', '\u{ff10}'];
+    let value = |zero: char| u32::from(c).checked_sub(u32::from(zero)).filter(|&value| value < 10);
+    ZEROS.into_iter().find_map(value).and_then(|value| char::from_digit(value, 10)).unwrap_or(c)
+}
+
+/// Marks that careful writers set and others leave out: the dot of a lower-case İ, the points of Hebrew, the vowel
+/// signs and the stretching line of Arabic, the dot under letters of Hindi.
+fn is_optional_mark(c: char) -> bool {
+    matches!(c,
+        '\u{307}' | '\u{591}'..='\u{5bd}' | '\u{5bf}' | '\u{5c1}' | '\u{5c2}' | '\u{5c4}' | '\u{5c5}' | '\u{5c7}'
+            | '\u{610}'..='\u{61a}' | '\u{640}' | '\u{64b}'..='\u{65f}' | '\u{670}' | '\u{6d6}'..='\u{6dc}' | '\u{93c}')
+}
+
 fn is_apostrophe(c: char) -> bool {
     matches!(c, '\'' | '\u{2018}' | '\u{2019}' | '\u{201b}' | '\u{2bc}' | '\u{60}' | '\u{b4}' | '\u{2032}')
 }
 
 fn is_sentence_end(c: char, next: Option<char>) -> bool {
     match c {
-        '.' | '!' | '?' => next.is_none_or(|next| !next.is_alphanumeric()),
+        '.' => next.is_none_or(|next| !next.is_alphanumeric()),
+        '!' | '?' => next.is_none_or(|next| !next.is_alphanumeric() || is_unspaced(next)),
         '\u{3002}' | '\u{61f}' | '\u{6d4}' | '\u{964}' | '\u{965}' | '\u{37e}' => true,
         _ => false,
     }
 }
 
-fn is_invisible(c: char) -> bool {
+/// Whether nothing is shown for `c`.
+pub(super) fn is_invisible(c: char) -> bool {
     matches!(
         c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -159,8 +277,40 @@ mod tests {
             assert_eq!(normalize(text), "didn't you sign in . e mail", "{text}");
         }
         assert_eq!(normalize("cafe\u{301} CAFÉ"), "café café");
+        assert_eq!(normalize("Invitaţie, Şterge"), normalize("invitație, șterge"));
         assert_eq!(normalize("v1.2 at example.com. Bye."), "v1 2 at example com . bye .");
         assert_eq!(normalize("確認してください。次"), "確認してください . 次");
+        assert_eq!(normalize("ﾊﾟｽﾜｰﾄﾞ！次"), "パスワード . 次");
+        assert_eq!(normalize("Mật khẩu"), normalize("ma\u{323}\u{302}t kh\u{e2}\u{309}u"));
+        assert_eq!(normalize("ΚΩΔΙΚΟΣ ΕΠΑΛΗΘΕΥΣΗΣ"), normalize("Κωδικός επαλήθευσης"));
+        assert_eq!(normalize("Пароль изменён"), "пароль изменен");
+    }
+
+    #[test]
+    fn letters_that_stand_for_one_another_become_one() {
+        for (one, other) in [
+            ("ŞİFRENİZİ SIFIRLAYIN", "şifrenizi sıfırlayın"),
+            ("gi\u{307}ri\u{307}ş", "GİRİŞ"),
+            ("تأكيد الحسـاب إلى", "تَأْكِيدُ الحساب الى"),
+            ("بازیابی رمز شما، کد", "بازيابي\u{200f} رمز شما كد"),
+            ("می\u{200c}خواهید", "میخواهید"),
+            ("אִימּוּת \u{202b}צ׳אט\u{202c}", "אימות צ'אט"),
+            ("ज़रूरत पाँच", "जरूरत पांच"),
+            ("رمز ٤٨٢٩ ۴۸۲۹", "رمز 4829 4829"),
+            ("कोड ४८२ ৪৮২", "कोड 482 482"),
+        ] {
+            assert_eq!(normalize(one), normalize(other), "{one}");
+        }
+    }
+
+    #[test]
+    fn words_that_borrow_look_alike_letters_are_read_as_people_read_them() {
+        assert_eq!(
+            normalize("webin\u{430}r unsubs\u{441}ribe, p\u{3b1}ssword"),
+            "webinar unsubscribe password"
+        );
+        assert_eq!(normalize("\u{43f}ap\u{43e}\u{43b}\u{44c}"), "паро\u{43b}\u{44c}");
+        assert_eq!(normalize("SMS-\u{43a}\u{43e}\u{434}"), "sms код");
     }
 
     #[test]
@@ -169,5 +319,14 @@ mod tests {
         assert!(noticed("unsub\u{441}ribe"));
         assert!(!noticed("SMS-\u{43a}\u{43e}\u{434}, 10 \u{b5}s"));
         assert!(!noticed("naïve Übung"));
+    }
+
+    #[test]
+    fn scripts_that_take_more_octets_are_noticed() {
+        let noticed = |text: &str| normalize_into(&mut String::new(), text);
+        for (text, letters, octets) in [("reset 12", 7, 7), ("Пароль a", 7, 13), ("कड", 2, 6), ("確認", 2, 2)]
+        {
+            assert_eq!((noticed(text).letters, noticed(text).octets), (letters, octets), "{text}");
+        }
     }
 }

@@ -3,9 +3,11 @@
 //! Patterns are matched in linear time whatever the text (crate `regex`), and their compiled size is limited, so neither a rule nor a
 //! message can make a decision slow.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use regex::{Regex, RegexBuilder};
+use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
 
 use super::Submission;
 use super::text::{self, Text, TextLimits};
@@ -58,9 +60,9 @@ pub enum Field {
 
 impl Condition {
     /// A condition from a pattern as the operator wrote it. Upper and lower case are alike unless the pattern says
-    /// `(?-i)`.
+    /// `(?-i)`. Letters with marks are alike whether they are written as one character or as several (NFC, NFD).
     pub fn pattern(field: Field, pattern: &str) -> Result<Self, regex::Error> {
-        RegexBuilder::new(pattern)
+        RegexBuilder::new(&composed(pattern))
             .case_insensitive(true)
             .multi_line(field == Field::Body)
             .size_limit(PATTERN_BYTES)
@@ -75,8 +77,16 @@ impl Condition {
             Self::All(conditions) => conditions.iter().all(|condition| condition.holds(subject)),
             Self::Any(conditions) => conditions.iter().any(|condition| condition.holds(subject)),
             Self::Not(condition) => !condition.holds(subject),
-            Self::Matches(field, regex) => subject.any_value(field, |value| regex.is_match(value)),
+            Self::Matches(field, regex) => subject.any_value(field, |value| regex.is_match(&composed(value))),
         }
+    }
+}
+
+/// Both sides of a comparison in one form.
+fn composed(text: &str) -> Cow<'_, str> {
+    match is_nfc_quick(text.chars()) {
+        IsNormalized::Yes => Cow::Borrowed(text),
+        IsNormalized::No | IsNormalized::Maybe => Cow::Owned(text.nfc().collect()),
     }
 }
 
@@ -95,6 +105,11 @@ impl<'a> Subject<'a> {
 
     pub(super) fn text(&self) -> &Text {
         self.text.get_or_init(|| Text::of(&self.submission.message, &self.limits))
+    }
+
+    /// The text, where it was decoded.
+    pub(super) fn into_text(self) -> OnceCell<Text> {
+        self.text
     }
 
     /// The decoded values of the header fields called `name`.
@@ -156,6 +171,23 @@ mod tests {
             let expected = field != Field::Header("X-Missing".to_owned());
             assert_eq!(holds(&pattern(field.clone(), yes)), expected, "{field:?} {yes}");
             assert!(!holds(&pattern(field.clone(), no)), "{field:?} {no}");
+        }
+    }
+
+    #[test]
+    fn both_ways_to_write_a_letter_are_alike() {
+        let decomposed = "Subject: Re\u{301}initialiser\n\nU\u{308}ber\n";
+        let composed = "Subject: R\u{e9}initialiser\n\n\u{dc}ber\n";
+        for message in [decomposed, composed] {
+            for (field, pattern) in [
+                (Field::Subject, "r\u{e9}initialiser"),
+                (Field::Subject, "re\u{301}initialiser"),
+                (Field::Body, "^\u{fc}ber$"),
+                (Field::Body, "^u\u{308}ber$"),
+            ] {
+                let condition = self::pattern(field, pattern);
+                assert!(condition.holds(&Subject::new(&submission(message))), "{message:?} {pattern:?}");
+            }
         }
     }
 

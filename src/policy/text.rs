@@ -8,8 +8,10 @@ use std::fmt;
 
 use mail_parser::{HeaderValue, MessageParser, parsers::MessageStream};
 
+use super::code::codes;
 use super::html;
-use super::mime::{self, Leaf, Markup};
+use super::mime::{self, Enclosure, Leaf, Markup};
+use super::target::{Target, Targets};
 use crate::mail::Message;
 
 /// How much of a message is looked at. What lies beyond is not seen, and [`Text::incomplete`] says so.
@@ -41,6 +43,7 @@ impl Default for TextLimits {
 
 /// The decoded text of a message.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "observations that have nothing to do with each other")]
 pub struct Text {
     /// The Subject, encoded words decoded.
     pub subject: String,
@@ -54,12 +57,20 @@ pub struct Text {
     pub fields: Vec<(String, String)>,
     /// Parts that are neither text nor picture.
     pub attachments: usize,
+    /// What would be saved or opened apart: all parts but the text that is shown.
+    pub enclosures: Vec<Enclosure>,
+    /// Where the parts lead that are text but not shown as the message: calendars and attached text.
+    pub attached_targets: Vec<Target>,
     /// A calendar entry is among the parts.
     pub calendar: bool,
     /// Another message is among the parts.
     pub embedded_message: bool,
     /// Not all of the message was looked at.
     pub incomplete: bool,
+    /// Whole parts were not looked at.
+    pub parts_left_out: bool,
+    /// There may be links that were not found. (Text that is merely long is `incomplete`, and its links are known.)
+    pub unread: bool,
 }
 
 /// The text of one part.
@@ -71,8 +82,14 @@ pub struct Body {
     pub hidden: Vec<String>,
     /// The texts of links and buttons; they stand in the paragraphs too.
     pub buttons: Vec<String>,
-    /// The targets of links.
+    /// The targets of links, as recognition counts them.
     pub links: Vec<String>,
+    /// Every address that the part leads to.
+    pub targets: Vec<Target>,
+    /// What relative addresses start from.
+    pub base: Option<String>,
+    /// There are more addresses than those in `targets`.
+    pub crowded: bool,
     /// Not all of the part was looked at.
     pub incomplete: bool,
 }
@@ -129,12 +146,27 @@ impl Text {
             fields: telling_fields(message, limits),
             bodies: found.texts.iter().map(|leaf| body(leaf, limits)).collect(),
             attachments: found.attachments,
+            enclosures: found.enclosures,
             calendar: found.calendar,
             embedded_message: found.embedded_message,
             incomplete: found.incomplete,
+            parts_left_out: found.parts_left_out,
+            unread: found.incomplete,
+            ..Self::default()
         };
+        text.add_attached(&found.attached);
         text.incomplete |= text.bodies.iter().any(|body| body.incomplete);
+        text.unread |= text.bodies.iter().any(|body| body.crowded);
         text
+    }
+
+    fn add_attached(&mut self, attached: &[String]) {
+        let mut targets = Targets::default();
+        for line in attached.iter().flat_map(|text| text.lines()) {
+            targets.add_text(line);
+        }
+        self.unread |= targets.crowded;
+        self.attached_targets = targets.list;
     }
 
     /// All visible lines, each closed by a line feed, paragraphs apart by an empty line.
@@ -148,6 +180,12 @@ impl Text {
             all.push('\n');
         }
         all
+    }
+
+    /// Whether it shows something that may be a one-time code.
+    pub fn has_code(&self) -> bool {
+        let paragraphs = self.bodies.iter().flat_map(|body| &body.paragraphs);
+        paragraphs.flat_map(|paragraph| &paragraph.lines).any(|line| !codes(line).is_empty())
     }
 
     /// The different link targets of all parts.
@@ -227,6 +265,9 @@ fn plain(text: &str, text_bytes: usize) -> Body {
         end -= 1;
     }
     let mut body = Body { incomplete: end < text.len(), ..Body::default() };
+    let mut targets = Targets::default();
+    text.lines().for_each(|line| targets.add_text(line));
+    (body.targets, body.crowded) = (targets.list, targets.crowded);
     let mut paragraph = Paragraph::default();
     for line in text[..end].lines() {
         let line = line.trim_matches(|c: char| c.is_whitespace() || c == '\0');
@@ -256,7 +297,12 @@ pub(super) fn link_in(word: &str) -> Option<&str> {
         .rfind(|c: char| !c.is_ascii_alphanumeric())
         .map_or(0, |at| at + word[at..].chars().next().map_or(1, char::len_utf8));
     let link = &word[start..];
-    let end = link.find(['<', '>', '"', '\'', '|', '\\', '^', '`']).unwrap_or(link.len());
+    let end = link
+        .find([
+            '<', '>', '"', '\'', '|', '\\', '^', '`', '。', '，', '、', '；', '！', '？', '）', '」', '』',
+            '】', '》',
+        ])
+        .unwrap_or(link.len());
     let link = link[..end].trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}', '*']);
     (link.len() > "x://".len() && start < colon).then_some(link)
 }
@@ -289,6 +335,7 @@ mod tests {
     fn links_are_taken_out_of_what_encloses_them() {
         assert_eq!(link_in("(https://a.example/b)."), Some("https://a.example/b"));
         assert_eq!(link_in("<https://a.example>"), Some("https://a.example"));
+        assert_eq!(link_in("访问：https://a.example/b，然后"), Some("https://a.example/b"));
         assert_eq!(link_in("app://open"), Some("app://open"));
         assert_eq!(link_in("://"), None);
         assert_eq!(link_in("é://x"), None);

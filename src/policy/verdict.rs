@@ -114,6 +114,20 @@ impl Verdict {
         }
     }
 
+    /// How long it waits before its first attempt. Urgent mail never does.
+    pub fn settle(&self) -> Duration {
+        if self.is_observed() || self.class() == Class::Urgent {
+            Duration::ZERO
+        } else {
+            self.category.settle
+        }
+    }
+
+    /// Whether it takes the place of an older one to the same person that waits.
+    pub fn supersedes(&self) -> bool {
+        self.category.supersede && !self.is_observed()
+    }
+
     /// The most recipients it may have.
     pub fn max_recipients(&self) -> usize {
         if self.is_observed() {

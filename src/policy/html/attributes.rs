@@ -1,17 +1,39 @@
-//! The attributes of a start tag, and whether they hide the element.
+//! The attributes of a start tag, whether they hide the element, and where they lead.
 //!
-//! Any text is read as attributes. Styles are understood as far as mail hides text with them: inline, one property at a
-//! time; rules of style sheets are not.
+//! Any text is read as attributes. Styles are understood as far as mail hides text with them: one property at a time,
+//! inline and from the simple rules that `css` knows.
 
+use super::css::Sheet;
 use super::decode_entities;
 
-/// The attributes we look at, as written.
+/// The attributes we look at, as written. Of one that stands there twice, the first counts, as in browsers; but
+/// addresses are kept all.
 #[derive(Default)]
 pub(super) struct Attributes<'a> {
     style: Option<String>,
     pub href: Option<&'a str>,
     pub alt: Option<&'a str>,
+    /// Where the element leads, and by which attribute.
+    pub addresses: Vec<(Leads, &'a str)>,
+    pub content: Option<&'a str>,
+    pub role: Option<&'a str>,
+    pub class: Option<&'a str>,
+    id: Option<&'a str>,
+    refreshes: bool,
     hidden: bool,
+}
+
+/// An attribute that holds an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// `href`, `xlink:href`
+    Href,
+    /// `action`, `formaction`
+    Action,
+    /// `src`, `background` and the like
+    Shown,
+    /// `srcset`: several
+    ShownSet,
 }
 
 impl<'a> Attributes<'a> {
@@ -40,17 +62,58 @@ impl<'a> Attributes<'a> {
     }
 
     fn note(&mut self, name: &str, value: &'a str) {
-        if name == "style" {
-            let style = decode_entities(value);
-            self.style =
-                Some(style.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase());
-        } else if name == "href" {
-            self.href = Some(value);
-        } else if name == "alt" {
-            self.alt = Some(value);
-        } else if name == "hidden" {
-            self.hidden = true;
+        // In lower case without allocating: a long message has tens of thousands of attributes.
+        let mut lower = [0; 16];
+        let Some(lower) = lower.get_mut(..name.len()) else { return };
+        lower.copy_from_slice(name.as_bytes());
+        lower.make_ascii_lowercase();
+        match &*lower {
+            b"style" if self.style.is_none() => self.style = Some(declarations(&decode_entities(value))),
+            b"href" => {
+                self.href.get_or_insert(value);
+                self.addresses.push((Leads::Href, value));
+            }
+            b"alt" => self.alt = self.alt.or(Some(value)),
+            b"hidden" => self.hidden = true,
+            b"class" => self.class = self.class.or(Some(value)),
+            b"id" => self.id = self.id.or(Some(value)),
+            b"role" => self.role = self.role.or(Some(value)),
+            b"content" => self.content = self.content.or(Some(value)),
+            b"http-equiv" => self.refreshes |= decode_entities(value).trim().eq_ignore_ascii_case("refresh"),
+            b"xlink:href" => self.addresses.push((Leads::Href, value)),
+            b"action" | b"formaction" => self.addresses.push((Leads::Action, value)),
+            b"srcset" | b"imagesrcset" => self.addresses.push((Leads::ShownSet, value)),
+            b"src" | b"background" | b"poster" | b"data" | b"lowsrc" | b"dynsrc" => {
+                self.addresses.push((Leads::Shown, value));
+            }
+            _ => {}
         }
+    }
+
+    /// The address of `<meta http-equiv=refresh content="0; url=...">`.
+    pub(super) fn refresh(&self) -> Option<String> {
+        let content = decode_entities(self.content.filter(|_| self.refreshes)?);
+        let (_, address) = content.split_once([';', ','])?;
+        let address = address.trim_start();
+        let after_name = address
+            .get(..3)
+            .filter(|name| name.eq_ignore_ascii_case("url"))
+            .and_then(|_| address[3..].trim_start().strip_prefix('='));
+        let address = after_name.map_or(address, str::trim_start);
+        Some(address.trim_matches(['"', '\'']).to_owned())
+    }
+
+    /// Lets the rules of the style sheet count for the element called `name`: what stands inline outweighs them.
+    pub(super) fn styled(&mut self, name: &str, sheet: &Sheet) {
+        if let Some(mut rules) = sheet.rules_for(name, self.class, self.id) {
+            rules.push_str(self.style.as_deref().unwrap_or_default());
+            self.style = Some(rules);
+        }
+    }
+
+    /// The inline style and what the style sheet adds to it, in lower case and without white space.
+    pub(super) fn style(&self) -> Option<&str> {
+        self.style.as_deref()
     }
 
     /// Whether the element and all in it is not shown.
@@ -58,13 +121,14 @@ impl<'a> Attributes<'a> {
         self.hidden
             || self.style.as_deref().is_some_and(|style| {
                 let clipped = style.contains("overflow:hidden");
-                style.contains("display:none")
-                    || style.contains("visibility:hidden")
+                style.contains(":none") && property(style, "display:") == Some("none")
+                    || style.contains(":hidden") && property(style, "visibility:") == Some("hidden")
                     || style.contains("text-indent:-")
                     || style.contains("left:-9")
                     || style.contains("top:-9")
                     || property_is_zero(style, "opacity:")
-                    || property(style, "color:") == Some("transparent")
+                    || style.contains(":transparent") && property(style, "color:") == Some("transparent")
+                    || is_on_its_own_color(style)
                     || clipped
                         && ["max-height:", "height:", "width:", "max-width:", "line-height:"]
                             .iter()
@@ -79,13 +143,28 @@ impl<'a> Attributes<'a> {
     }
 }
 
+/// Declarations in one form: lower case, no white space.
+pub(super) fn declarations(style: &str) -> String {
+    style.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase()
+}
+
+/// Text in the very color of the ground that the same element gives it.
+fn is_on_its_own_color(style: &str) -> bool {
+    if !style.contains("background") {
+        return false;
+    }
+    let ground = property(style, "background-color:").or_else(|| property(style, "background:"));
+    ground.is_some() && property(style, "color:") == ground
+}
+
 /// The value of the property `name` (with its colon) in an inline style without white space.
 fn property<'a>(style: &'a str, name: &str) -> Option<&'a str> {
-    style
-        .split(';')
-        .filter_map(|declaration| declaration.strip_prefix(name))
-        .next_back()
-        .map(|value| value.trim_end_matches("!important"))
+    if !style.contains(name) {
+        return None;
+    }
+    let values = || style.split(';').filter_map(|declaration| declaration.strip_prefix(name));
+    let important = values().filter_map(|value| value.strip_suffix("!important")).next_back();
+    important.or_else(|| values().next_back())
 }
 
 fn property_is_zero(style: &str, name: &str) -> bool {

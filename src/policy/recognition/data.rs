@@ -39,6 +39,12 @@ pub(super) struct Knowledge {
     pub categories: Vec<Known>,
     pub groups: Vec<Group>,
     pub features: Vec<FeatureWeight>,
+    pub languages: usize,
+    pub alone: Vec<Alone>,
+    pub spoilt: Vec<Spoilt>,
+    pub points: Points,
+    /// The least score of an open category.
+    pub open_threshold: f64,
 }
 
 /// A category recognition can decide on.
@@ -47,10 +53,97 @@ pub(super) struct Known {
     pub name: CategoryName,
     /// How it is treated: guarded ones may pass and need more.
     pub guarded: bool,
+    /// What a message of this category asks the person to act on.
+    pub needs: Needs,
+}
+
+/// What a message must hold before it can be of a guarded category.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Needs {
+    /// A link or a code.
+    #[default]
+    LinkOrCode,
+    /// A code.
+    Code,
+    /// A link.
+    Link,
+}
+
+/// Evidence that says too little where nothing else of its category stands beside it.
+#[derive(Debug)]
+pub(super) struct Alone {
+    /// The concepts that don't suffice, not even together.
+    pub concepts: Vec<String>,
+    pub category: usize,
+    /// What that weighs.
+    pub weight: f64,
+}
+
+/// Evidence beside which nothing can be of a category.
+#[derive(Debug)]
+pub(super) struct Spoilt {
+    /// All of these concepts together.
+    pub by: Vec<String>,
+    pub category: usize,
+    /// What that weighs.
+    pub weight: f64,
+}
+
+/// How sure recognition has to be before it lets a message pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strictness {
+    /// Rather hold back ten than let one pass that should not.
+    Strict,
+    /// The measured middle.
+    #[default]
+    Balanced,
+    /// Rather let one pass than hold one back.
+    Lenient,
+}
+
+impl Strictness {
+    /// All of them, the strictest first.
+    pub const ALL: [Self; 3] = [Self::Strict, Self::Balanced, Self::Lenient];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Balanced => "balanced",
+            Self::Lenient => "lenient",
+        }
+    }
+}
+
+/// How much evidence a guarded category needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatingPoint {
     /// The least score.
     pub threshold: f64,
-    /// The lead a guarded category needs over every category that is not.
+    /// The least lead over every category that is not guarded.
     pub margin: f64,
+}
+
+/// The operating point of each strictness.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Points {
+    strict: OperatingPoint,
+    balanced: OperatingPoint,
+    lenient: OperatingPoint,
+}
+
+impl Points {
+    pub(super) fn of(&self, strictness: Strictness) -> OperatingPoint {
+        match strictness {
+            Strictness::Strict => self.strict,
+            Strictness::Balanced => self.balanced,
+            Strictness::Lenient => self.lenient,
+        }
+    }
 }
 
 /// Phrases that say the same thing.
@@ -61,10 +154,19 @@ pub(super) struct Group {
     /// The number of its `NAME`, which is the same in every language: a message that says one thing in two languages,
     /// or in words that two languages share, has said it once.
     pub concept: usize,
+    /// The number of its file.
+    pub language: usize,
     /// The categories it speaks for and, with a negative factor, against, as indexes.
     pub categories: Vec<(usize, f64)>,
     pub weights: Weights,
     pub phrases: Vec<pattern::Phrase>,
+}
+
+impl Group {
+    /// Whether it is what `concept` names, in whatever language.
+    pub(super) fn is_of(&self, concept: &str) -> bool {
+        self.name.split_once('.').is_some_and(|(_, name)| name == concept)
+    }
 }
 
 /// What a group weighs in each place; zero where it does not count.
@@ -103,8 +205,16 @@ pub(super) enum Feature {
     LongText,
     /// More than 6,000 letters in one part.
     VeryLongText,
+    /// An amount of money.
+    Price,
     /// Two or more amounts of money.
     Prices,
+    /// `20 %`, `-20%`.
+    Percent,
+    /// A code, and nothing else, on a line.
+    CodeAlone,
+    /// The subject answers or forwards: `Re:`, `AW:`, `Fwd:`.
+    ReplySubject,
     /// `List-Unsubscribe`.
     ListUnsubscribe,
     /// `List-Id`.
@@ -115,7 +225,7 @@ pub(super) enum Feature {
     Bulk,
     /// `In-Reply-To`.
     Reply,
-    /// `#42` in the subject.
+    /// `#42`, `[ABC-42]` or `(ticket 4711)` in the subject.
     TicketNumber,
     /// A calendar entry.
     Calendar,
@@ -134,17 +244,34 @@ pub(super) enum Feature {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CategoriesFile {
-    operating_point: OperatingPoint,
     guarded: Vec<String>,
     open: Vec<String>,
+    open_threshold: f64,
+    strictness: Points,
+    #[serde(default)]
+    needs: BTreeMap<String, Needs>,
+    #[serde(default)]
+    alone: Vec<AloneEntry>,
+    #[serde(default)]
+    spoilt: Vec<SpoiltEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OperatingPoint {
-    guarded_threshold: f64,
-    guarded_margin: f64,
-    open_threshold: f64,
+struct SpoiltEntry {
+    by: Vec<String>,
+    #[serde(rename = "for")]
+    category: String,
+    weight: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AloneEntry {
+    concepts: Vec<String>,
+    #[serde(rename = "for")]
+    category: String,
+    weight: f64,
 }
 
 #[derive(Deserialize)]
@@ -166,6 +293,9 @@ struct FeatureEntry {
 #[serde(deny_unknown_fields)]
 struct LanguageFile {
     language: String,
+    /// Its words are often written without accents.
+    #[serde(default)]
+    also_without_marks: bool,
     #[serde(default)]
     words: BTreeMap<String, Vec<String>>,
     evidence: Vec<EvidenceEntry>,
@@ -196,7 +326,7 @@ impl Knowledge {
         let mut knowledge = Self::default();
         // The categories first, wherever they stand: the other files name them.
         for (file, text) in files.iter().filter(|(file, _)| *file == CATEGORIES) {
-            knowledge.add_categories(parse(file, text)?);
+            knowledge.add_categories(parse(file, text)?)?;
         }
         for (file, text) in files.iter().filter(|(file, _)| *file != CATEGORIES) {
             if *file == STRUCTURE {
@@ -208,14 +338,29 @@ impl Knowledge {
         Ok(knowledge)
     }
 
-    fn add_categories(&mut self, file: CategoriesFile) {
-        let point = file.operating_point;
-        let known = |guarded: bool, threshold: f64, margin: f64| {
-            move |name: String| Known { name: CategoryName::new(name), guarded, threshold, margin }
-        };
-        let guarded = known(true, point.guarded_threshold, point.guarded_margin);
-        self.categories.extend(file.guarded.into_iter().map(guarded));
-        self.categories.extend(file.open.into_iter().map(known(false, point.open_threshold, 0.0)));
+    fn add_categories(&mut self, mut file: CategoriesFile) -> Result<(), RecognitionError> {
+        self.points = file.strictness;
+        self.open_threshold = file.open_threshold;
+        for (names, guarded) in [(file.guarded, true), (file.open, false)] {
+            for name in names {
+                let needs = file.needs.remove(&name).unwrap_or_default();
+                self.categories.push(Known { name: CategoryName::new(name), guarded, needs });
+            }
+        }
+        for name in file.needs.keys() {
+            self.indexes(CATEGORIES, "needs", std::slice::from_ref(name))?;
+        }
+        for entry in file.alone {
+            for category in self.indexes(CATEGORIES, "alone", std::slice::from_ref(&entry.category))? {
+                self.alone.push(Alone { concepts: entry.concepts.clone(), category, weight: entry.weight });
+            }
+        }
+        for entry in file.spoilt {
+            for category in self.indexes(CATEGORIES, "spoilt", std::slice::from_ref(&entry.category))? {
+                self.spoilt.push(Spoilt { by: entry.by.clone(), category, weight: entry.weight });
+            }
+        }
+        Ok(())
     }
 
     fn add_structure(&mut self, file: StructureFile) -> Result<(), RecognitionError> {
@@ -228,6 +373,8 @@ impl Knowledge {
     }
 
     fn add_language(&mut self, file_name: &str, file: LanguageFile) -> Result<(), RecognitionError> {
+        let language = self.languages;
+        self.languages += 1;
         for entry in file.evidence {
             let speaks_for = self.indexes(file_name, &entry.name, &entry.categories)?;
             let against = self.indexes(file_name, &entry.name, &entry.against)?;
@@ -241,7 +388,11 @@ impl Knowledge {
             }
             let mut phrases = Vec::new();
             for written in &entry.phrases {
-                phrases.push(pattern::parse(written, &file.words).map_err(wrong)?);
+                let mut phrase = pattern::parse(written, &file.words).map_err(wrong)?;
+                if file.also_without_marks {
+                    phrase.also_without_marks();
+                }
+                phrases.push(phrase);
             }
             let same = self
                 .groups
@@ -249,6 +400,7 @@ impl Knowledge {
                 .find(|group| group.name.split_once('.').is_some_and(|(_, concept)| concept == entry.name));
             self.groups.push(Group {
                 concept: same.map_or(self.groups.len(), |group| group.concept),
+                language,
                 name: format!("{}.{}", file.language, entry.name),
                 categories: speaks_for
                     .into_iter()

@@ -2,7 +2,9 @@
 
 use aho_corasick::AhoCorasick;
 use std::collections::HashMap;
+use unicode_normalization::char::is_combining_mark;
 
+use super::super::normalize::is_unspaced;
 use super::data::{Knowledge, RecognitionError};
 use super::pattern::{self, Piece};
 use super::view::{Stretch, View};
@@ -44,32 +46,34 @@ pub(super) struct Hit {
     pub end: usize,
 }
 
-/// How far a phrase has come: where it began and where its latest piece ended. The one before is kept too, because
-/// the words that end a phrase may begin like its middle ("change", "change your password").
-#[derive(Clone, Copy, Default)]
-struct Progress {
-    latest: Option<(usize, usize)>,
-    before: Option<(usize, usize)>,
+/// How far a phrase has come: where it began and where its latest piece ended, then the same of the piece before, because
+/// the words that end a phrase may begin like its middle ("change", "change your password"). An end of zero: nothing yet.
+/// Plain numbers, so that the thousands of them that a message needs come zeroed from the system, and untouched ones cost
+/// nothing.
+type Progress = [u32; 4];
+
+fn note(progress: &mut Progress, from: usize, end: usize) {
+    let [latest_from, latest_end, ..] = *progress;
+    *progress = [offset(from), offset(end), latest_from, latest_end];
 }
 
-impl Progress {
-    fn note(&mut self, from: usize, end: usize) {
-        self.before = self.latest.replace((from, end));
-    }
+/// Where the phrase began that a piece at `start` goes on with.
+fn follow(progress: Progress, text: &str, start: usize, gap: usize) -> Option<usize> {
+    let [latest_from, latest_end, before_from, before_end] = progress.map(|offset| offset as usize);
+    [(latest_from, latest_end), (before_from, before_end)]
+        .into_iter()
+        .find(|&(_, end)| {
+            end > 0 && start >= end && start - end <= gap && {
+                let between = &text[end..start];
+                !between.contains('\n') && !between.contains(" . ")
+            }
+        })
+        .map(|(from, _)| from)
+}
 
-    /// Where the phrase began that a piece at `start` goes on with.
-    fn follow(self, text: &str, start: usize, gap: usize) -> Option<usize> {
-        [self.latest, self.before]
-            .into_iter()
-            .flatten()
-            .find(|&(_, end)| {
-                start >= end
-                    && start - end <= gap
-                    && !text[end..start].contains('\n')
-                    && !text[end..start].contains(" . ")
-            })
-            .map(|(from, _)| from)
-    }
+/// Texts are far shorter than that; in one that is not, phrases are no longer found.
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 impl Matcher {
@@ -144,21 +148,22 @@ fn advance(progress: &mut [Progress], step: Step, text: &str, start: usize, end:
     match step {
         Step::Whole => Some(start),
         Step::First { fill } => {
-            progress[fill].note(start, end);
+            note(&mut progress[fill], start, end);
             None
         }
         Step::Middle { need, fill, gap } => {
-            if let Some(from) = progress[need].follow(text, start, gap) {
-                progress[fill].note(from, end);
+            if let Some(from) = follow(progress[need], text, start, gap) {
+                note(&mut progress[fill], from, end);
             }
             None
         }
-        Step::Last { need, gap } => progress[need].follow(text, start, gap),
+        Step::Last { need, gap } => follow(progress[need], text, start, gap),
     }
 }
 
+/// Where a script without spaces begins, a word of another one ends: "URLを".
 fn is_word_char(c: char) -> bool {
-    c.is_alphanumeric()
+    c.is_alphanumeric() && !is_unspaced(c) || !c.is_ascii() && is_combining_mark(c)
 }
 
 /// Hits, few enough for any text: a group counts a few times per place, not a thousand times.
@@ -168,7 +173,7 @@ struct Hits {
 }
 
 /// How often one group is taken down.
-const HITS_MAX: u16 = 64;
+const HITS_MAX: u16 = 24;
 
 impl Hits {
     fn new(groups: usize) -> Self {

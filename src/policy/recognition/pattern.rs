@@ -3,16 +3,20 @@
 //! - `(a|b|)` stands for `a`, `b` or nothing; groups may nest.
 //! - `{word}` stands for any of the words listed under that name in the file's `[words]`.
 //! - `*` stands for up to six words or so in between, `+` for up to two, within one sentence; outside of brackets.
-//! - `~` at an edge of a word lets the word go on there: `passwor~` is found in "password".
+//! - `~` at an edge of a word lets the word go on there: `passwor~` is found in "password". Scripts that write words
+//!   together, and Korean, whose words take endings and are joined at will, need none.
 
 use std::collections::BTreeMap;
 
-use super::super::normalize::normalize;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
+use super::super::normalize::{is_unspaced, normalize, octets_a_letter};
 
 /// The most plain phrases one written phrase may stand for.
 const EXPANSIONS_MAX: usize = 400;
 const NESTING_MAX: usize = 8;
-/// What `*` and `+` stand for, in octets of normalised text.
+/// What `*` and `+` stand for, in octets of normalised text; as many times that in scripts that take more octets.
 const WIDE_GAP: usize = 44;
 const NARROW_GAP: usize = 16;
 
@@ -20,6 +24,22 @@ const NARROW_GAP: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Phrase {
     pub steps: Vec<Step>,
+}
+
+impl Phrase {
+    /// Lets every piece stand without its accents too, as it is often written.
+    pub(super) fn also_without_marks(&mut self) {
+        for Step { pieces, .. } in &mut self.steps {
+            let bare = pieces.iter().map(|piece| Piece { text: without_marks(&piece.text), ..piece.clone() });
+            pieces.extend(bare.collect::<Vec<_>>());
+            pieces.sort();
+            pieces.dedup();
+        }
+    }
+}
+
+fn without_marks(text: &str) -> String {
+    text.nfd().filter(|&c| !is_combining_mark(c)).collect()
 }
 
 /// What comes next in a phrase.
@@ -56,6 +76,11 @@ pub(super) fn parse(written: &str, words: &BTreeMap<String, Vec<String>>) -> Res
     if steps.is_empty() {
         return Err(format!("the phrase {written:?} may be empty"));
     }
+    let letters = steps.iter().flat_map(|step| &step.pieces).flat_map(|piece| piece.text.chars());
+    let octets = letters.map(octets_a_letter).max().unwrap_or(1);
+    for step in &mut steps {
+        step.gap *= octets;
+    }
     Ok(Phrase { steps })
 }
 
@@ -83,13 +108,6 @@ fn piece(plain: &str) -> Option<Piece> {
         to_word_end: !plain.ends_with('~') && !is_unspaced(last),
         text,
     })
-}
-
-/// Whether the script of `c` is written without spaces between words.
-fn is_unspaced(c: char) -> bool {
-    matches!(c,
-        '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'
-            | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{2fa1f}')
 }
 
 /// Writes out groups and words.
@@ -192,6 +210,23 @@ mod tests {
               reset your pass word, reset your pin"]
         );
         assert_eq!(texts("verify * (your |)email + now *").unwrap(), ["verify", "email, your email", "now"]);
+    }
+
+    #[test]
+    fn phrases_may_stand_without_marks() {
+        let mut phrase = parse("(așteaptă|cere) + cont", &BTreeMap::new()).unwrap();
+        phrase.also_without_marks();
+        let texts: Vec<_> = phrase.steps[0].pieces.iter().map(|piece| piece.text.as_str()).collect();
+        assert_eq!(texts, ["asteapta", "așteaptă", "cere"]);
+    }
+
+    #[test]
+    fn gaps_are_as_many_words_wide_in_every_script() {
+        let gap = |written: &str| parse(written, &BTreeMap::new()).unwrap().steps[1].gap;
+        assert_eq!(gap("reset * password"), WIDE_GAP);
+        assert_eq!(gap("сбросить * пароль"), 2 * WIDE_GAP);
+        assert_eq!(gap("e-mail + αλλαγή"), 2 * NARROW_GAP);
+        assert_eq!(gap("確認 * コード"), WIDE_GAP);
     }
 
     #[test]

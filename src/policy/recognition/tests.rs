@@ -4,8 +4,9 @@ use super::*;
 use crate::mail::Message;
 use crate::policy::TextLimits;
 
-const CATEGORIES: &str = "guarded = ['signin', 'password-reset']\nopen = ['marketing']\n\
-    [operating_point]\nguarded_threshold = 5.0\nguarded_margin = 2.0\nopen_threshold = 3.0\n";
+const CATEGORIES: &str = "guarded = ['signin', 'password-reset']\nopen = ['marketing']\nopen_threshold = 3.0\n\
+    [strictness]\nstrict = { threshold = 7.0, margin = 3.0 }\nbalanced = { threshold = 5.0, margin = 2.0 }\n\
+    lenient = { threshold = 4.0, margin = 1.0 }\n";
 
 fn shipped() -> &'static Recognition {
     static SHIPPED: std::sync::LazyLock<Recognition> =
@@ -23,7 +24,12 @@ fn category(raw: &str) -> Option<String> {
 
 fn passes(raw: &str) -> bool {
     let guarded = |found: Recognized| {
-        shipped().knowledge.categories.iter().any(|known| known.guarded && known.name == found.category)
+        shipped()
+            .compiled
+            .knowledge
+            .categories
+            .iter()
+            .any(|known| known.guarded && known.name == found.category)
     };
     shipped().recognize(&text(raw)).is_some_and(guarded)
 }
@@ -43,7 +49,7 @@ fn reset_html() -> String {
 
 #[test]
 fn the_shipped_files_can_be_read_and_know_every_category_they_name() {
-    let shipped = shipped();
+    let shipped = &shipped().compiled;
     assert!(shipped.knowledge.groups.len() > 40);
     let known = crate::policy::shipped_categories();
     for category in &shipped.knowledge.categories {
@@ -53,11 +59,11 @@ fn the_shipped_files_can_be_read_and_know_every_category_they_name() {
 
 #[test]
 fn every_shipped_phrase_is_found_where_it_stands_alone() {
-    for (index, group) in shipped().knowledge.groups.iter().enumerate() {
+    for (index, group) in shipped().compiled.knowledge.groups.iter().enumerate() {
         for phrase in &group.phrases {
             let words: Vec<_> = phrase.steps.iter().map(|step| step.pieces[0].text.as_str()).collect();
             let view = view::View::of(&text(&format!("Subject: x\n\n{}\n", words.join(" "))));
-            let hits = shipped().matcher.scan(&shipped().knowledge, &view);
+            let hits = shipped().compiled.matcher.scan(&shipped().compiled.knowledge, &view);
             assert!(hits.iter().any(|hit| hit.group == index), "{}: {words:?}", group.name);
         }
     }
@@ -110,6 +116,40 @@ fn evidence_counts_once_per_place_and_names_the_rule() {
     ] {
         assert!(recognition.examine(&text(&format!("{raw}\n\n{link}\n"))).evidence.is_empty(), "{raw}");
     }
+}
+
+#[test]
+fn distances_are_the_same_in_every_script() {
+    let at = |letter: &str, word: &str| {
+        let before = letter.repeat(9);
+        let view = view::View::of(&text(&format!(
+            "Subject: x\n\n{}{word}\n\n123456\n",
+            format!("{before} ").repeat(12)
+        )));
+        let start = view.text.find(word).unwrap();
+        (view.is_early(0, start), view.is_near_code(start, start + word.len()))
+    };
+    assert_eq!(at("a", "code"), at("д", "код"));
+    assert_eq!(at("д", "код"), (true, true));
+}
+
+#[test]
+fn scripts_without_spaces_are_read_as_they_are_written() {
+    // A Japanese charset, and a line that ends inside a word.
+    let japanese = "Subject: =?iso-2022-jp?B?GyRCJVElOSVvITwlSTpGQF9EahsoQg==?=\nContent-Type: text/plain; charset=iso-2022-jp\n\
+        Content-Transfer-Encoding: base64\n\nGyRCJVElOSVvITwlSSROOkZAXxsoQg0KGyRCRGokciQ0NHVLPiROSn0kTyEiPCEkThsoQlVSTBskQiRyMyskJCRGJC8kQCQ1JCQhIxsoQg0KDQpodHRwczovL2FwcC5leGFtcGxlL3I/dG9rZW49OGYxNGU0NWZjZWVhMTY3YTVhMzYNCg==\n";
+    assert_eq!(category(japanese).as_deref(), Some("password-reset"));
+    let view = view::View::of(&text(japanese));
+    assert!(view.text.contains("パスワードの再設定を"), "{}", view.text);
+    // A Latin word ends where the other script begins; Korean words go on.
+    let file = "language = 'xx'\n[[evidence]]\nname = 'one'\nfor = ['signin']\n\
+        weights = { subject = 6.0 }\nphrases = ['url', '코드']\n";
+    let recognition = Recognition::from_files([("categories.toml", CATEGORIES), ("xx.toml", file)]).unwrap();
+    let found = |subject: &str| {
+        let raw = format!("Subject: {subject}\n\nhttps://a.example/\n");
+        recognition.recognize(&text(&raw)).is_some()
+    };
+    assert!(found("次のURLを開く") && found("로그인코드는 아래") && !found("curls"));
 }
 
 #[test]

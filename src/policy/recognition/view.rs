@@ -2,13 +2,15 @@
 //!
 //! Stretches are closed by a line feed, which no phrase holds; so whatever is found lies in one stretch.
 
+use std::borrow::Cow;
+
 use super::super::code::codes;
-use super::super::normalize::{Noticed, normalize_into};
+use super::super::normalize::{Noticed, is_ideographic, is_unspaced, normalize_into};
 use super::super::text::{Body, Paragraph, Text, link_in};
 
-/// How much of each body counts as its beginning, in octets of normalised text.
+/// How much of each body counts as its beginning, in octets of normalised text, were it in Latin letters.
 const FIRST_BYTES: usize = 400;
-/// How far from a code words still speak about it, in octets of normalised text.
+/// How far from a code words still speak about it, likewise.
 const NEAR_BYTES: usize = 160;
 
 /// Where a stretch of text stands in the message.
@@ -21,6 +23,10 @@ pub(super) enum Stretch {
     Body(usize),
     /// Text of the body with this index that is not shown.
     Hidden(usize),
+    /// What stands in quotation marks in the subject: a title, another's words.
+    QuotedSubject,
+    /// The same in a body, and the lines of an earlier message.
+    Quoted,
 }
 
 /// The searchable form of a text.
@@ -36,6 +42,10 @@ pub(super) struct View {
     /// How many letters and digits each body shows.
     pub letters: Vec<usize>,
     pub mixed_script: bool,
+    /// A line holds a code and nothing else.
+    pub code_alone: bool,
+    /// All letters, and the octets their scripts take.
+    written: Noticed,
 }
 
 impl View {
@@ -59,14 +69,20 @@ impl View {
 
     /// Whether `at` lies in the first lines of the body.
     pub(super) fn is_early(&self, body: usize, at: usize) -> bool {
-        self.bodies.get(body).is_some_and(|&start| at < start + FIRST_BYTES)
+        self.bodies.get(body).is_some_and(|&start| at < start + self.octets(FIRST_BYTES))
     }
 
     /// Whether a code stands near the words from `start` to `end`.
     pub(super) fn is_near_code(&self, start: usize, end: usize) -> bool {
-        let from = start.saturating_sub(NEAR_BYTES);
+        let near = self.octets(NEAR_BYTES);
+        let from = start.saturating_sub(near);
         let first = self.codes.partition_point(|&code| code < from);
-        self.codes.get(first).is_some_and(|&code| code <= end + NEAR_BYTES)
+        self.codes.get(first).is_some_and(|&code| code <= end + near)
+    }
+
+    /// What is `latin` octets long in Latin letters, in the letters of this text.
+    fn octets(&self, latin: usize) -> usize {
+        (latin * self.written.octets).checked_div(self.written.letters).unwrap_or(latin)
     }
 
     pub(super) fn has_code(&self) -> bool {
@@ -76,7 +92,7 @@ impl View {
     fn stretch<'a>(&mut self, stretch: Stretch, lines: impl IntoIterator<Item = &'a str>) {
         for line in lines {
             self.stretches.push((self.text.len(), stretch));
-            self.line(line);
+            self.line(line, stretch);
             self.text.push('\n');
         }
     }
@@ -87,7 +103,8 @@ impl View {
         for Paragraph { lines } in &body.paragraphs {
             self.stretches.push((self.text.len(), Stretch::Body(index)));
             for line in lines {
-                letters += self.line(line).letters;
+                self.join(line);
+                letters += self.line(line, Stretch::Body(index));
                 self.text.push(' ');
             }
             self.text.push('\n');
@@ -97,27 +114,172 @@ impl View {
         self.stretch(Stretch::Button, body.buttons.iter().map(String::as_str));
     }
 
-    fn line(&mut self, line: &str) -> Noticed {
+    /// Chinese and Japanese are wrapped inside words: no space where `line` goes on.
+    fn join(&mut self, line: &str) {
+        let goes_on = line.trim_start().starts_with(is_ideographic);
+        if goes_on && self.text.strip_suffix(' ').is_some_and(|before| before.ends_with(is_ideographic)) {
+            self.text.pop();
+        }
+    }
+
+    /// Gives back how many letters it has.
+    fn line(&mut self, line: &str, stretch: Stretch) -> usize {
         let start = self.text.len();
-        let noticed = if line.contains("://") || line.contains('@') {
-            normalize_into(&mut self.text, &without_targets(line))
+        let kept = without_targets(line);
+        let before = self.written.letters;
+        let quoted = quoted_of(stretch);
+        if quoted == Some(Stretch::Quoted) && line.starts_with('>') {
+            self.part(&kept, Stretch::Quoted);
+            self.stretches.push((self.text.len(), stretch));
+        } else if let Some(quoted) = quoted {
+            self.parts(&kept, stretch, quoted);
         } else {
-            normalize_into(&mut self.text, line)
-        };
-        self.mixed_script |= noticed.mixed_script;
+            self.part(&kept, stretch);
+        }
         // The offset is that of the written line; it need only be near.
         let len = self.text.len() - start;
-        self.codes.extend(codes(line).into_iter().map(|at| start + at.min(len)));
-        noticed
+        let found = codes(line);
+        self.code_alone |= matches!(stretch, Stretch::Body(_))
+            && found.len() == 1
+            && line.len() <= CODE_LINE_BYTES
+            && !line.contains(char::is_whitespace);
+        self.codes.extend(found.into_iter().map(|at| start + at.min(len)));
+        self.written.letters - before
+    }
+
+    /// A line with what it quotes told apart.
+    fn parts(&mut self, line: &str, stretch: Stretch, quoted: Stretch) {
+        let mut rest = line;
+        while let Some((from, to)) = quotation(rest) {
+            self.part(&rest[..from], stretch);
+            self.part(&rest[from..to], quoted);
+            self.stretches.push((self.text.len(), stretch));
+            rest = &rest[to..];
+        }
+        self.part(rest, stretch);
+    }
+
+    fn part(&mut self, part: &str, stretch: Stretch) {
+        let inside_word =
+            self.text.ends_with(is_ideographic) && part.trim_start().starts_with(is_ideographic);
+        if !inside_word && !self.text.is_empty() && !self.text.ends_with(['\n', ' ']) {
+            self.text.push(' ');
+        }
+        if quoted_of(stretch).is_none() && self.stretches.last().is_none_or(|&(_, last)| last != stretch) {
+            self.stretches.push((self.text.len(), stretch));
+        }
+        let noticed = normalize_into(&mut self.text, part);
+        self.mixed_script |= noticed.mixed_script;
+        self.written.letters += noticed.letters;
+        self.written.octets += noticed.octets;
     }
 }
 
+/// A line that is this short and has no space in it holds a code and nothing else, if it holds one.
+const CODE_LINE_BYTES: usize = 16;
+
+/// What a quotation in a stretch is, where quotations count.
+fn quoted_of(stretch: Stretch) -> Option<Stretch> {
+    match stretch {
+        Stretch::Subject => Some(Stretch::QuotedSubject),
+        Stretch::Body(_) => Some(Stretch::Quoted),
+        Stretch::Header | Stretch::Button | Stretch::Hidden(_) | Stretch::QuotedSubject | Stretch::Quoted => {
+            None
+        }
+    }
+}
+
+/// The inside of the first quotation of some words.
+fn quotation(line: &str) -> Option<(usize, usize)> {
+    const PAIRS: [(char, &[char]); 8] = [
+        ('"', &['"']),
+        ('\'', &['\'']),
+        ('\u{201c}', &['\u{201d}']),
+        ('\u{201e}', &['\u{201c}', '\u{201d}']),
+        ('\u{2018}', &['\u{2019}']),
+        ('\u{ab}', &['\u{bb}']),
+        ('\u{bb}', &['\u{ab}']),
+        ('\u{201d}', &['\u{201d}']),
+    ];
+    let mut before = ' ';
+    for (at, mark) in line.char_indices() {
+        let closing = PAIRS.iter().find(|(open, _)| *open == mark && !before.is_alphanumeric());
+        before = mark;
+        let Some((_, closing)) = closing else { continue };
+        let from = at + mark.len_utf8();
+        let mut ends = line[from..].match_indices(*closing).map(|(end, _)| from + end);
+        // An apostrophe inside a word closes nothing.
+        let end = ends.find(|&end| {
+            let mut after = line[end..].chars().skip(1);
+            !after.next().is_some_and(char::is_alphanumeric)
+        });
+        if let Some(end) = end
+            && line[from..end].trim().contains(' ')
+        {
+            return Some((from, end));
+        }
+    }
+    None
+}
+
 /// The line without links and addresses: the words in them are not the sender's.
-fn without_targets(line: &str) -> String {
-    let kept = line.split(' ').filter(|word| link_in(word).is_none() && !is_address(word));
-    kept.collect::<Vec<_>>().join(" ")
+fn without_targets(line: &str) -> Cow<'_, str> {
+    if !line.contains("://") && !line.contains('@') {
+        return Cow::Borrowed(line);
+    }
+    let kept = line.split(' ').map(|word| match target_in(word) {
+        // Where words are written together, the sentence stands around its target.
+        Some((from, to)) if word.contains(is_unspaced) => {
+            let rest = &word[to..];
+            (&word[..from], if target_in(rest).is_some() { "" } else { rest })
+        }
+        Some(_) => ("", ""),
+        None => (word, ""),
+    });
+    let pieces = kept.flat_map(|(before, after)| [before, after]).filter(|piece| !piece.is_empty());
+    Cow::Owned(pieces.collect::<Vec<_>>().join(" "))
+}
+
+/// Where a link or an address stands in `word`.
+fn target_in(word: &str) -> Option<(usize, usize)> {
+    if let Some(link) = link_in(word) {
+        let from = link.as_ptr() as usize - word.as_ptr() as usize;
+        let host = link.find("://").map_or(0, |colon| colon + "://".len());
+        let path = link[host..].find('/').map_or(link.len(), |at| host + at);
+        let to = link[path..].find(is_unspaced).map_or(link.len(), |at| path + at);
+        return Some((from, from + to));
+    }
+    let at = word.find('@')?;
+    if !word.contains(is_unspaced) {
+        return is_address(word).then_some((0, word.len()));
+    }
+    let ends = |c: char| !c.is_ascii_alphanumeric() && !"._+-*".contains(c);
+    let from = word[..at]
+        .rfind(ends)
+        .map_or(0, |before| before + word[before..].chars().next().map_or(1, char::len_utf8));
+    let to = word[at + 1..].find(ends).map_or(word.len(), |after| at + 1 + after);
+    is_address(&word[from..to]).then_some((from, to))
 }
 
 fn is_address(word: &str) -> bool {
     word.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_around_a_target_stay() {
+        for (line, kept) in [
+            ("open https://a.example/reset now", "open now"),
+            ("for maya@a.example:", "for"),
+            ("请访问：https://a.example/重置，然后登录", "请访问： 重置，然后登录"),
+            ("https://a.example/xから設定", "から設定"),
+            ("您的账号maya@a.example正在重置密码", "您的账号 正在重置密码"),
+            ("a@b.example様とc@d.example様", ""),
+        ] {
+            assert_eq!(without_targets(line), kept, "{line}");
+        }
+    }
 }
