@@ -44,6 +44,7 @@ impl Pipeline {
             Effect::NotFound => Ok(CodeFeedback::NotFound),
             Effect::Stale
             | Effect::Waiting(_)
+            | Effect::Held(_)
             | Effect::Rows(_)
             | Effect::Duplicate(_)
             | Effect::OverLimit(_)

@@ -21,13 +21,36 @@ impl Refused {
     fn new(classified: &Classified, code: u16, detail: Detail, text: &str) -> Self {
         let (submission, verdict) = (classified.submission(), classified.verdict());
         let rule = verdict.rule.strip_prefix("rule:").unwrap_or(&verdict.rule);
+        Self::by(classified, (code, detail), text, rule, abouts(submission, verdict))
+    }
+
+    /// A refusal by a guard: its name stands where the rule would.
+    fn by_guard(classified: &Classified, guard: &str, text: &str) -> Self {
+        let mut abouts = abouts(classified.submission(), classified.verdict());
+        for about in &mut abouts {
+            guard.clone_into(&mut about.rule);
+        }
+        Self::by(classified, (550, Detail(7, 1)), text, guard, abouts)
+    }
+
+    fn by(
+        classified: &Classified,
+        (code, detail): (u16, Detail),
+        text: &str,
+        rule: &str,
+        abouts: Vec<About>,
+    ) -> Self {
+        let submission = classified.submission();
         let reply = Reply::new(code, detail, format!("{text} (rule {rule}, id {})", submission.id));
         let reason = Reason { code: Some(code), ..Reason::new(ReasonClass::Policy, text) };
-        Self { reply, reason, abouts: abouts(submission, verdict) }
+        Self { reply, reason, abouts }
     }
 }
 
-pub(super) fn objection(classified: &Classified, why: Objection) -> Refused {
+pub(super) fn objection(classified: &Classified, why: &Objection) -> Refused {
+    if let (Some(guard), Some(text)) = (why.guard(), super::foreign::told(why)) {
+        return Refused::by_guard(classified, guard, &text);
+    }
     let verdict = classified.verdict();
     let category = &verdict.category.name;
     let (code, detail, text) = match (why, verdict.overridden_by) {
@@ -38,6 +61,10 @@ pub(super) fn objection(classified: &Classified, why: Objection) -> Refused {
         (Objection::Recipients { most }, _) => {
             (550, Detail(5, 3), format!("a message of category {category} may have {most} recipient(s)"))
         }
+        // These have a guard, and were told above.
+        (Objection::Link(_) | Objection::Name(_) | Objection::Attachment(_) | Objection::Unread, _) => {
+            (550, Detail(7, 1), "the message is not relayed".to_owned())
+        }
     };
     Refused::new(classified, code, detail, &text)
 }
@@ -47,7 +74,7 @@ pub(super) fn not_writable(classified: &Classified, why: rewrite::PlanError) -> 
     Refused::new(classified, code, detail, &why.to_string())
 }
 
-fn abouts(submission: &Submission, verdict: &Verdict) -> Vec<About> {
+pub(super) fn abouts(submission: &Submission, verdict: &Verdict) -> Vec<About> {
     let about = |address: &Address| About {
         message: submission.id,
         submission: submission.id,
@@ -66,12 +93,12 @@ fn abouts(submission: &Submission, verdict: &Verdict) -> Vec<About> {
 pub(super) fn accepted(stored: &Stored, action: Action) -> Reply {
     let text = match (stored, action) {
         (Stored::New(id), Action::Relay) => format!("Ok: queued as {id}"),
-        (Stored::New(id), Action::Hold | Action::Suppress | Action::Refuse) => {
+        (Stored::Held(id), _) | (Stored::New(id), Action::Hold | Action::Suppress | Action::Refuse) => {
             format!("Ok: accepted as {id}")
         }
         (Stored::Duplicate(id), _) => format!("Ok: already queued as {id}"),
-        (Stored::OverLimit, _) => {
-            return Reply::new(451, Detail(7, 1), "a limit is reached, try again later");
+        (Stored::OverLimit(_) | Stored::Full, _) => {
+            return Reply::local_error("a limit is reached, try again later");
         }
     };
     Reply::new(250, Detail(0, 0), text)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Submission ── classify ──> Classified ── allow ──> Classified ── plan ──> Planned ── put ──> on disk ──> "250"
-//!                    what is it?       may it go on?       who sends it, how?     stored durably
+//!                    what is it?       may it go on?       who sends it, how?     stored durably, counted
 //! ```
 //!
 //! Each type is made only by the stage before it, so no stage can be left out. From the disk `deliver` takes it on:
@@ -22,6 +22,8 @@
 mod aftermath;
 mod code;
 mod counts;
+mod foreign;
+mod limits;
 mod mail;
 mod repeats;
 
@@ -34,13 +36,16 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::event::{Event, Kind};
 use crate::guard;
+use crate::guard::limits::{self as limits_guard, Pacer};
 use crate::guard::ration::{Ration, Share};
+use crate::guard::seen::{Counted, ForeignHosts};
 use crate::guard::sms::{self as sms_guard, Smoother};
 use crate::outcome::{Reason, ReasonClass, Reply};
 use crate::policy::{self, Policy, Submission};
 use crate::queue::{Entry, NewCode, Queue, StoredCode};
 use crate::rewrite::{self, Planned};
 use counts::Counts;
+use foreign::Foreign;
 use repeats::Repeats;
 
 /// What the pipeline decides by: parts of one configuration snapshot.
@@ -50,8 +55,12 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// Whose name it goes out under.
     pub rewrite: Arc<rewrite::Config>,
+    /// Where messages may lead, and what else is asked of them.
+    pub mail: Arc<guard::mail::Config>,
     /// Which phones are sent codes, and how many.
     pub sms: Arc<sms_guard::Config>,
+    /// How much mail is taken, and how fast it goes on.
+    pub limits: limits_guard::Config,
 }
 
 /// The pipeline. One per process; the configuration comes with each message.
@@ -62,6 +71,8 @@ pub struct Pipeline {
     smoother: Arc<Smoother>,
     ration: Arc<Ration>,
     repeats: Arc<Repeats>,
+    pacer: Arc<Pacer>,
+    foreign: Arc<ForeignHosts>,
 }
 
 impl Pipeline {
@@ -73,22 +84,23 @@ impl Pipeline {
             smoother: Arc::new(Smoother::new()),
             ration: Arc::default(),
             repeats: Arc::default(),
+            pacer: Arc::default(),
+            foreign: Arc::default(),
         }
+    }
+
+    /// The foreign hosts that mail led to since the process began.
+    pub fn foreign_hosts(&self) -> Vec<Counted> {
+        self.foreign.list()
     }
 
     /// Takes a message, or says why not. The reply is what the client is told.
     pub async fn accept(&self, config: &Config, submission: Submission) -> Reply {
-        match judge(config, submission) {
-            Ok(planned) => self.keep(planned).await,
+        let (judged, foreign) = decide(config, submission);
+        foreign.note(&self.foreign);
+        match judged {
+            Ok(planned) => self.keep(config, planned).await,
             Err(refused) => self.refuse(*refused).await,
-        }
-    }
-
-    async fn keep(&self, planned: Planned) -> Reply {
-        let action = planned.verdict().action;
-        match self.queue.put(planned).await {
-            Ok(stored) => mail::accepted(&stored, action),
-            Err(error) => mail::our_fault(&error),
         }
     }
 
@@ -176,11 +188,20 @@ impl Pipeline {
 /// Decides what a message is, whether it goes on, and how it will be written. Pure: nothing is kept and nothing is told
 /// yet. `authrelay explain` stops here.
 pub fn judge(config: &Config, submission: Submission) -> Result<Planned, Box<Refused>> {
+    decide(config, submission).0
+}
+
+/// The same, with the foreign hosts that the message leads to.
+fn decide(config: &Config, submission: Submission) -> (Result<Planned, Box<Refused>>, Foreign) {
     let classified = policy::classify(&config.policy, submission);
-    let allowed =
-        guard::allow(classified).map_err(|(classified, why)| Box::new(mail::objection(&classified, why)))?;
-    rewrite::plan(&config.rewrite, allowed)
-        .map_err(|(classified, why)| Box::new(mail::not_writable(&classified, why)))
+    let asked = guard::allow(&config.mail, &config.policy, classified);
+    let foreign = Foreign::of(&asked);
+    let judged = match asked.objection {
+        Some(why) => Err(Box::new(mail::objection(&asked.classified, &why))),
+        None => rewrite::plan(&config.rewrite, asked.classified)
+            .map_err(|(classified, why)| Box::new(mail::not_writable(&classified, why))),
+    };
+    (judged, foreign)
 }
 
 impl std::fmt::Debug for Pipeline {

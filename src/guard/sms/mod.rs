@@ -8,6 +8,7 @@
 mod conversion;
 mod smoother;
 
+pub use crate::policy::Limit;
 pub use conversion::{
     CONVERSION_SENT, CONVERSION_USED, CONVERSION_WINDOW, LEAST_SENT, conversion_windows, converts,
 };
@@ -71,15 +72,6 @@ impl Default for Config {
             conversion: Conversion::default(),
         }
     }
-}
-
-/// At most so many messages within a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
-    /// The most messages.
-    pub most: u32,
-    /// Within this time: windows of this length, one after the other, aligned to 1970-01-01 UTC.
-    pub within: Duration,
 }
 
 /// How requests are smoothed.
