@@ -145,7 +145,15 @@ async fn put(store: &SqliteStore, lease: Option<authrelay::clock::Timestamp>) ->
     let recipient_key = Digest::sha256(&number.to_be_bytes());
     let supersede_key = Some(Digest::sha256(&number.to_le_bytes()));
     let entries = vec![NewEntry { entry, recipient_key, supersede_key }];
-    let put = Put { entries, payload, dedupe: None, counters: Vec::new(), idempotency: None, lease };
+    let put = Put {
+        entries,
+        payload,
+        dedupe: None,
+        settling: None,
+        counters: Vec::new(),
+        idempotency: None,
+        lease,
+    };
     store.commit(vec![Change::Put(Box::new(put))]).await.unwrap();
     id
 }

@@ -18,7 +18,7 @@ use crate::outcome::Reason;
 pub enum Kind {
     /// Accepted and stored: the client got its `250`.
     Received,
-    /// Not accepted: the client got a 5xx by policy.
+    /// Not accepted: the client got a 5xx by policy, or a 4xx at a limit.
     Refused,
     /// Accepted, recorded, and by policy not handed over.
     Suppressed,
@@ -42,6 +42,8 @@ pub enum Kind {
     Unknown,
     /// The provider says that it arrived.
     Delivered,
+    /// It made a burst of many like it, which are held now; told once a burst.
+    BurstHeld,
 }
 
 impl Kind {
@@ -61,6 +63,7 @@ impl Kind {
             Self::Removed => "removed",
             Self::Unknown => "unknown",
             Self::Delivered => "delivered",
+            Self::BurstHeld => "burst-held",
         }
     }
 }
@@ -162,7 +165,9 @@ impl Event {
             };
         }
         match self.kind {
-            Kind::Failed | Kind::Expired | Kind::Unknown | Kind::Deferred => line!(warn),
+            Kind::Failed | Kind::Expired | Kind::Unknown | Kind::Deferred | Kind::BurstHeld => {
+                line!(warn);
+            }
             Kind::Received
             | Kind::Refused
             | Kind::Suppressed

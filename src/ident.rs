@@ -78,6 +78,22 @@ name!(
     ListenerName
 );
 
+name!(
+    /// A burst: many messages of one shape that are held together. Eight letters that an operator can type; no digits, so
+    /// that it may stand in every log line.
+    BurstId
+);
+
+impl BurstId {
+    /// A fresh one. The store makes sure that no two are the same.
+    pub fn generate() -> Self {
+        // No vowels: it never says anything.
+        const LETTERS: &[u8; 20] = b"bcdfghjklmnpqrstvwxz";
+        let letter = |_| char::from(LETTERS[fastrand::usize(..LETTERS.len())]);
+        Self::new((0..8).map(letter).collect::<String>())
+    }
+}
+
 /// The identifier of one message to one recipient: a UUID version 7 (RFC 9562 section 5.7), so ids sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

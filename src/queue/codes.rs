@@ -50,8 +50,15 @@ impl Queue {
             supersede_key: self.supersede_key(&entry, &payload),
             entry: entry.clone(),
         };
-        let put =
-            Put { entries: vec![new], payload: payload.clone(), dedupe: None, counters, idempotency, lease };
+        let put = Put {
+            entries: vec![new],
+            payload: payload.clone(),
+            dedupe: None,
+            settling: None,
+            counters,
+            idempotency,
+            lease,
+        };
         match self.commit_one(Change::Put(Box::new(put))).await?.result {
             Effect::Repeated(id) => return self.repeated(id).await,
             Effect::Mismatch => return Ok(StoredCode::Mismatch),
@@ -59,6 +66,7 @@ impl Queue {
             // It waits for the attempt of an older one, whose end wakes who claims.
             Effect::Waiting(_) => return Ok(StoredCode::New),
             Effect::Done
+            | Effect::Held(_)
             | Effect::Rows(_)
             | Effect::Duplicate(_)
             | Effect::Stale

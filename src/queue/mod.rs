@@ -6,6 +6,7 @@
 //! [`report`]: all pure.
 
 mod active;
+mod backlog;
 mod codes;
 mod entry;
 mod keyring;
@@ -15,6 +16,7 @@ mod report;
 mod schedule;
 mod state;
 pub mod store;
+mod terms;
 
 pub use active::{Active, ActiveLimits, Slot};
 pub use codes::StoredCode;
@@ -24,6 +26,7 @@ pub use queue::{Job, Queue, Stored, recipient_key};
 pub use schedule::{Settlement, settle};
 pub use state::State;
 pub use store::{
-    Applied, Change, ClaimRequest, Counter, Depth, Effect, History, News, Operation, Put, Query, Report,
-    Settle, Store, StoreError,
+    Applied, Change, ClaimRequest, Counter, Depth, Effect, History, News, OpenBurst, Operation, Put, Query,
+    Report, Settle, Settling, Store, StoreError,
 };
+pub use terms::Terms;

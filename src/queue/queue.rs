@@ -6,13 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Mutex, Notify, broadcast, mpsc};
 
+use super::backlog::Backlog;
+use super::terms::{Keys, schedule};
 use super::{
-    Active, Applied, Change, ClaimRequest, Claimed, Depth, Effect, Entry, History, NewEntry, Operation,
-    Payload, Put, Query, Settle, Slot, State, Store, StoreError, settle,
+    Active, Applied, Change, ClaimRequest, Claimed, Depth, Effect, Entry, History, NewEntry, OpenBurst,
+    Operation, Payload, Put, Query, Settle, Slot, State, Store, StoreError, Terms, settle,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::Event;
-use crate::ident::{Class, MessageId, UpstreamName};
+use crate::ident::{BurstId, Class, MessageId, UpstreamName};
 use crate::mail::Recipient;
 use crate::outcome::{Outcome, Reason};
 use crate::policy::{Action, Submission, Verdict};
@@ -44,8 +46,12 @@ pub enum Stored {
     New(MessageId),
     /// An equal submission is there already, under this id.
     Duplicate(MessageId),
-    /// A counter is at its limit; nothing was stored.
-    OverLimit,
+    /// It is on stable storage under this id, and held as one of many.
+    Held(MessageId),
+    /// The counter at this index is at its limit; nothing was stored.
+    OverLimit(usize),
+    /// Too many messages of the normal lane wait; nothing was stored.
+    Full,
 }
 
 /// The durable queue.
@@ -58,6 +64,7 @@ pub struct Queue {
     intake: Mutex<mpsc::UnboundedReceiver<Job>>,
     pub(super) wake: Notify,
     events: broadcast::Sender<Event>,
+    backlog: Backlog,
 }
 
 impl Queue {
@@ -74,42 +81,55 @@ impl Queue {
             intake: Mutex::new(intake),
             wake: Notify::new(),
             events: broadcast::channel(EVENTS).0,
+            backlog: Backlog::default(),
         })
     }
 
-    /// Stores a planned message. When this returns `New`, it is on stable storage.
+    /// Stores a planned message under these terms. When this returns `New` or `Held`, it is on stable storage.
     ///
     /// Runs to its end even if the caller goes away: what was committed is never forgotten in between.
-    pub async fn put(self: &Arc<Self>, planned: Planned) -> Result<Stored, StoreError> {
+    pub async fn put(self: &Arc<Self>, planned: Planned, terms: Terms) -> Result<Stored, StoreError> {
         let queue = Arc::clone(self);
-        let task = tokio::spawn(async move { queue.put_to_end(planned).await });
+        let task = tokio::spawn(async move { queue.put_to_end(planned, terms).await });
         task.await.unwrap_or_else(|error| Err(StoreError::Failed(format!("the put was cut off: {error}"))))
     }
 
-    async fn put_to_end(&self, planned: Planned) -> Result<Stored, StoreError> {
+    async fn put_to_end(&self, planned: Planned, terms: Terms) -> Result<Stored, StoreError> {
         let (submission, verdict, plan) = planned.into_parts();
         let state = match verdict.action {
             Action::Relay => State::Queued,
             Action::Hold => State::Held,
             Action::Suppress | Action::Refuse => State::Suppressed,
         };
-        let entries = self.entries(&submission, &verdict, &plan, state);
+        let room = match (verdict.class(), state) {
+            (Class::Normal, State::Queued) => {
+                let more = submission.envelope.recipients.len();
+                self.backlog.has_room(&*self.store, more, terms.most_waiting).await?
+            }
+            _ => true,
+        };
+        if !room {
+            return Ok(Stored::Full);
+        }
+        let keys = Keys::new(&self.lookup, &submission, &verdict, state);
+        let mut entries = self.entries(&submission, &verdict, &plan, state);
+        for new in &mut entries {
+            new.supersede_key = keys.supersede(&new.entry);
+        }
+        schedule(&mut entries, &verdict, terms.delay.as_ref());
+        let (dedupe, settling) = (keys.dedupe(terms.dedupe), keys.settling(terms.burst));
         let id = submission.id;
         let payload = Payload::Mail { plan, message: submission.message.raw().clone() };
-        let slots = if state == State::Queued { self.slots_for(&entries, &payload) } else { None };
+        let slots = self.slots_for(&entries, &payload);
         let lease = slots.is_some().then(|| self.clock.now().plus(LEASE));
         let rows: Vec<Entry> = entries.iter().map(|new| new.entry.clone()).collect();
-        let put = Put {
-            entries,
-            payload: payload.clone(),
-            dedupe: None,
-            counters: Vec::new(),
-            idempotency: None,
-            lease,
-        };
-        let waiting = match self.commit_one(Change::Put(Box::new(put))).await?.result {
+        let (counters, copy) = (terms.counters, payload.clone());
+        let put = Put { entries, payload: copy, dedupe, settling, counters, idempotency: None, lease };
+        let effect = self.commit_one(Change::Put(Box::new(put))).await?.result;
+        let waiting = match effect {
             Effect::Duplicate(of) => return Ok(Stored::Duplicate(of)),
-            Effect::OverLimit(_) => return Ok(Stored::OverLimit),
+            Effect::OverLimit(index) => return Ok(Stored::OverLimit(index)),
+            Effect::Held(_) => return Ok(Stored::Held(id)),
             Effect::Waiting(ids) => ids,
             Effect::Done
             | Effect::Rows(_)
@@ -172,8 +192,13 @@ impl Queue {
         submission.envelope.recipients.iter().enumerate().map(row).collect()
     }
 
-    /// Room for all rows of a submission, or none: what does not fit waits in the store.
+    /// Room for all rows of a submission, or none: what does not fit, or is not to be sent now, waits in the store.
     fn slots_for(&self, entries: &[NewEntry], payload: &Payload) -> Option<Vec<Slot>> {
+        let now =
+            |new: &NewEntry| new.entry.state == State::Queued && new.entry.next_attempt <= new.entry.accepted;
+        if !entries.iter().all(now) {
+            return None;
+        }
         let weight = payload.weight();
         entries.iter().map(|new| self.active.reserve(new.entry.class, weight)).collect()
     }
@@ -297,6 +322,32 @@ impl Queue {
         let applied = self.commit_one(Change::Operate { id, operation, at: self.clock.now() }).await?;
         self.wake.notify_one();
         Ok(applied.result)
+    }
+
+    /// An operator's hand on all that a burst holds. Gives how many messages it was done to; `NotFound` where there is no
+    /// such burst, `NotAllowed` where that can't be done to what is held.
+    pub async fn operate_burst(&self, burst: &BurstId, operation: Operation) -> Result<Effect, StoreError> {
+        let mut done = 0;
+        loop {
+            let (burst, at) = (burst.clone(), self.clock.now());
+            let change = Change::OperateBurst { burst, operation, at, limit: SWEEP };
+            let applied = self.commit_one(change).await?;
+            self.wake.notify_one();
+            match applied.result {
+                Effect::Rows(rows) => {
+                    done += rows;
+                    if rows < SWEEP {
+                        return Ok(Effect::Rows(done));
+                    }
+                }
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// The bursts that go on or still hold something, newest first.
+    pub async fn open_bursts(&self) -> Result<Vec<OpenBurst>, StoreError> {
+        self.store.open_bursts(self.clock.now()).await
     }
 
     /// Rows, newest first.

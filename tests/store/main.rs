@@ -1,4 +1,4 @@
-//! What a store of the queue must do. `suite`, `lives`, `texts`, `requests` and `model` know nothing but the trait, so that every store passes the
+//! What a store of the queue must do. `suite`, `bursts`, `lives`, `texts`, `requests` and `model` know nothing but the trait, so that every store passes the
 //! same tests; `sqlite`, `forgetting` and `migration` hold what only a
 //! file can be asked; `codes` asks the queue on top.
 #![allow(missing_docs, reason = "nobody outside calls it")]
@@ -24,6 +24,7 @@ macro_rules! suite {
     };
 }
 
+mod bursts;
 mod codes;
 mod faults;
 mod forgetting;

@@ -132,6 +132,7 @@ pub fn draft_to(client: &str, to: &[&str], at: Timestamp) -> Draft {
         entries,
         payload: mail("hello\r\n"),
         dedupe: None,
+        settling: None,
         counters: Vec::new(),
         idempotency: None,
         lease: None,

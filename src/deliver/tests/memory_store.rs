@@ -12,8 +12,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::Event;
 use crate::ident::{Class, MessageId, UpstreamName};
 use crate::queue::{
-    Applied, Awaited, Change, ClaimRequest, Claimed, Depth, Effect, Entry, History, News, Payload, Query,
-    Report, Settle, State, Store, StoreError,
+    Applied, Awaited, Change, ClaimRequest, Claimed, Depth, Effect, Entry, History, News, OpenBurst, Payload,
+    Query, Report, Settle, State, Store, StoreError,
 };
 
 #[derive(Debug, Clone)]
@@ -176,27 +176,29 @@ impl MemoryStore {
         Ok(Effect::Done)
     }
 
+    fn settle(&self, rows: &mut BTreeMap<MessageId, Row>, settle: Settle) -> Result<Effect, StoreError> {
+        let mut failing = self.failing.lock().unwrap();
+        if *failing > 0 {
+            *failing -= 1;
+            return Err(StoreError::Failed("as the test asked".to_owned()));
+        }
+        let Some(row) = rows.get_mut(&settle.id) else { return Ok(Effect::NotFound) };
+        if row.lease.take_if(|lease| *lease == settle.lease).is_none() {
+            return Ok(Effect::LostLease);
+        }
+        row.settle(settle);
+        if row.entry.state == State::AwaitingReport {
+            row.next_poll = Some(self.clock.now().plus(FIRST_POLL));
+            self.reports.notify_one();
+        }
+        self.tally.send_modify(|tally| tally.settled += 1);
+        Ok(Effect::Done)
+    }
+
     fn apply(&self, change: Change) -> Result<Effect, StoreError> {
         let mut rows = self.rows.lock().unwrap();
         match change {
-            Change::Settle(settle) => {
-                let mut failing = self.failing.lock().unwrap();
-                if *failing > 0 {
-                    *failing -= 1;
-                    return Err(StoreError::Failed("as the test asked".to_owned()));
-                }
-                let Some(row) = rows.get_mut(&settle.id) else { return Ok(Effect::NotFound) };
-                if row.lease.take_if(|lease| *lease == settle.lease).is_none() {
-                    return Ok(Effect::LostLease);
-                }
-                row.settle(*settle);
-                if row.entry.state == State::AwaitingReport {
-                    row.next_poll = Some(self.clock.now().plus(FIRST_POLL));
-                    self.reports.notify_one();
-                }
-                self.tally.send_modify(|tally| tally.settled += 1);
-                Ok(Effect::Done)
-            }
+            Change::Settle(settle) => self.settle(&mut rows, *settle),
             Change::GiveBack { id, lease, next_attempt, reason } => {
                 let Some(row) = rows.get_mut(&id) else { return Ok(Effect::NotFound) };
                 if row.lease.take_if(|held| *held == lease).is_none() {
@@ -232,7 +234,11 @@ impl MemoryStore {
                 self.tally.send_modify(|_| ());
                 Ok(Effect::Done)
             }
-            Change::Put(_) | Change::Feedback { .. } | Change::Record(_) | Change::Prune { .. } => {
+            Change::Put(_)
+            | Change::OperateBurst { .. }
+            | Change::Feedback { .. }
+            | Change::Record(_)
+            | Change::Prune { .. } => {
                 unreachable!("the delivery does not do this")
             }
         }
@@ -323,6 +329,10 @@ impl Store for MemoryStore {
 
     async fn find(&self, _: Query) -> Result<Vec<Entry>, StoreError> {
         Ok(self.entries())
+    }
+
+    async fn open_bursts(&self, _: Timestamp) -> Result<Vec<OpenBurst>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn message(&self, _: MessageId) -> Result<Option<Bytes>, StoreError> {

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::{Awaited, Claimed, Entry, Idempotency, NewEntry, Payload, Settlement, State};
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::ident::{Class, ClientName, MessageId, UpstreamName};
+use crate::ident::{BurstId, CategoryName, Class, ClientName, MessageId, UpstreamName};
 use crate::outcome::Reason;
+use crate::policy::BurstLimit;
 use crate::secret::Digest;
 
 /// Why a store could not do as told. Nothing of the change was made, unless it says otherwise.
@@ -83,6 +84,17 @@ pub enum Change {
         /// When.
         at: Timestamp,
     },
+    /// An operator's hand on what a burst holds: to release or to remove it. At most `limit` rows.
+    OperateBurst {
+        /// The burst.
+        burst: BurstId,
+        /// What to do.
+        operation: Operation,
+        /// When.
+        at: Timestamp,
+        /// The most rows.
+        limit: usize,
+    },
     /// End what has expired by `now`: queued rows expire, held rows are suppressed, payloads of suppressed rows are
     /// erased, texts without their provider's word stay handed over or unknown. At most `limit` rows.
     Expire {
@@ -133,12 +145,53 @@ pub struct Put {
     /// Find an equal submission stored since the given time, and store nothing if there is one that waits or was
     /// handed over.
     pub dedupe: Option<(Digest, Timestamp)>,
+    /// Its rows wait to be seen among others of their shape. Only for rows that are to be sent, and are not leased.
+    pub settling: Option<Settling>,
     /// Counters to check and count up; one at its limit refuses the whole put.
     pub counters: Vec<Counter>,
     /// What the request is known by if it is repeated: the same key is stored once.
     pub idempotency: Option<Idempotency>,
     /// Store the rows as claimed with this lease, because a worker takes them straight from memory.
     pub lease: Option<Timestamp>,
+}
+
+/// How the rows of a put are seen among others of their shape.
+///
+/// Rows with `next_attempt` in the future wait; while rows of the shape come to new recipients, those that were not
+/// attempted yet are put off to `settle` from then, but never past `burst.within` from their acceptance. Once there are
+/// `burst.recipients` within that time they are a burst: what was not attempted is held, and so is what comes until the
+/// shape was quiet for that long.
+#[derive(Debug, Clone)]
+pub struct Settling {
+    /// The client, the category and the shape, as a keyed digest.
+    pub shape: Digest,
+    /// How long a row waits after it, or another one of its shape, came.
+    pub settle: Duration,
+    /// What a burst is.
+    pub burst: BurstLimit,
+    /// What the burst is called if this put completes one.
+    pub id: BurstId,
+}
+
+/// A burst that goes on, or still holds something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenBurst {
+    /// Its name.
+    pub id: BurstId,
+    /// Who sent it.
+    pub client: ClientName,
+    /// What it is.
+    pub category: CategoryName,
+    /// When its first message was accepted.
+    pub began: Timestamp,
+    /// When its last one was.
+    pub last: Timestamp,
+    /// Another one of its shape would still be held.
+    pub goes_on: bool,
+    /// How many messages were held in all.
+    pub messages: u64,
+    /// How many still are.
+    pub held: u64,
 }
 
 /// What a provider says became of a text.
@@ -235,7 +288,9 @@ pub enum Effect {
     /// The put was made, but these of its rows are not leased although it asked for that: each has to wait until an
     /// older message, which it supersedes, is done being handed over. They are claimed like any other later.
     Waiting(Vec<MessageId>),
-    /// So many rows were changed by an `Expire` or `Prune`; as many as the limit means there may be more.
+    /// The put was made, and its rows are held as part of this burst.
+    Held(BurstId),
+    /// So many rows were changed by an `Expire`, a `Prune` or an `OperateBurst`; as many as the limit means there may be more.
     Rows(usize),
     /// Nothing was stored: an equal submission is there already.
     Duplicate(MessageId),
@@ -281,6 +336,8 @@ pub struct Query {
     pub state: Option<State>,
     /// Of this client.
     pub client: Option<ClientName>,
+    /// That are or were held in this burst.
+    pub burst: Option<BurstId>,
     /// The most rows, newest first.
     pub limit: usize,
 }
@@ -343,6 +400,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Rows, newest first. Reads alongside writers.
     async fn find(&self, query: Query) -> Result<Vec<Entry>, StoreError>;
+
+    /// The bursts that go on or still hold something, newest first: at most a hundred.
+    async fn open_bursts(&self, now: Timestamp) -> Result<Vec<OpenBurst>, StoreError>;
 
     /// The stored bytes of a mail, where they are still kept.
     async fn message(&self, id: MessageId) -> Result<Option<Bytes>, StoreError>;

@@ -132,6 +132,7 @@ impl<'a> Work<'a> {
         }
         if matches!(operation, Operation::Retry | Operation::Release) {
             row.entry.next_attempt = at;
+            self.stands_alone(row.number)?;
         }
         if kind.is_some() {
             row.entry.reason = Some(operator_reason(operation));
@@ -257,13 +258,7 @@ impl<'a> Work<'a> {
         ended: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let entry = &row.entry;
-        let outcome = if entry.reason.is_none() && entry.reference.is_none() {
-            None
-        } else {
-            let told = Told { reason: entry.reason.clone(), reference: entry.reference.clone() };
-            let sealed = self.keyring.seal(sealed::OUTCOME, entry.id.as_bytes(), &json(&told)?);
-            Some(sealed.map_err(not_sealed)?)
-        };
+        let outcome = self.seal_told(entry.id, entry.reason.clone(), entry.reference.clone())?;
         let sql = "UPDATE message SET state = ?2, next_attempt = ?3, attempts = ?4, in_doubt = ?5, marked = ?6, \
                    superseded_by = ?7, lease = ?8, ends = ?9, ended = ?10, outcome = ?11, upstream = ?12, \
                    payload = ?13, resent = ?14, polls = ?15, next_poll = ?16, \
@@ -288,6 +283,20 @@ impl<'a> Work<'a> {
             or_null(row.next_poll.map(Timestamp::as_millis)),
         ];
         statement.execute(values).map(drop).map_err(failed)
+    }
+
+    /// The column that says why a row stands where it stands.
+    pub(super) fn seal_told(
+        &self,
+        id: MessageId,
+        reason: Option<Reason>,
+        reference: Option<String>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        if reason.is_none() && reference.is_none() {
+            return Ok(None);
+        }
+        let told = json(&Told { reason, reference })?;
+        self.keyring.seal(sealed::OUTCOME, id.as_bytes(), &told).map(Some).map_err(not_sealed)
     }
 
     /// The row under its lease, or what the caller is told instead.

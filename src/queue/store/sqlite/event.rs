@@ -18,7 +18,7 @@ use crate::queue::store::{Effect, History, StoreError};
 use crate::secret::Digest;
 
 /// Kinds by their stored number. Only ever grows at its end.
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind::Received,
     Kind::Refused,
     Kind::Suppressed,
@@ -32,6 +32,7 @@ const KINDS: [Kind; 13] = [
     Kind::Removed,
     Kind::Unknown,
     Kind::Delivered,
+    Kind::BurstHeld,
 ];
 
 /// What an event says beyond its message's row.

@@ -111,6 +111,9 @@ impl<'a> Group<'a> {
                     work.give_back(id, lease, next_attempt, reason)?
                 }
                 Prepared::Operate { id, operation, at } => work.operate(id, operation, at)?,
+                Prepared::OperateBurst { burst, operation, at, limit } => {
+                    work.operate_burst(&burst, operation, at, limit)?
+                }
                 Prepared::Report(report) => work.report(&report)?,
                 Prepared::Postpone { id, until } => work.postpone(id, until)?,
                 Prepared::Feedback(feedback) => work.feedback(&feedback)?,

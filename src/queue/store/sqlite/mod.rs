@@ -14,6 +14,7 @@
 //! unused parts of the file until those are used again. What the file system or the disk keeps of overwritten blocks is
 //! out of reach from here: there the sealing protects.
 
+mod burst;
 mod change;
 mod claim;
 mod erase;
@@ -42,7 +43,7 @@ use self::claim::Leased;
 use self::read::{Opened, Readers};
 use self::row::Stored;
 use self::writer::{Answer, Job, Parts, Request};
-use super::{Applied, Change, ClaimRequest, Depth, History, Query, Settle, Store, StoreError};
+use super::{Applied, Change, ClaimRequest, Depth, History, OpenBurst, Query, Settle, Store, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Event, Kind};
 use crate::ident::{Class, MessageId};
@@ -304,6 +305,10 @@ impl Store for SqliteStore {
     async fn find(&self, query: Query) -> Result<Vec<Entry>, StoreError> {
         let keyring = Arc::clone(&self.inner.keyring);
         self.inner.readers.read(move |conn| read::find(conn, &keyring, &query)).await
+    }
+
+    async fn open_bursts(&self, now: Timestamp) -> Result<Vec<OpenBurst>, StoreError> {
+        self.inner.readers.read(move |conn| burst::open_bursts(conn, now)).await
     }
 
     async fn message(&self, id: MessageId) -> Result<Option<Bytes>, StoreError> {

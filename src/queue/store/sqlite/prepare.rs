@@ -4,11 +4,11 @@
 use super::event::Loose;
 use super::row::{Medium, Told, json, not_sealed, sealed};
 use crate::clock::Timestamp;
-use crate::ident::{Class, ClientName, MessageId, UpstreamName};
+use crate::ident::{BurstId, Class, ClientName, MessageId, UpstreamName};
 use crate::mail::Recipient;
 use crate::outcome::Reason;
 use crate::queue::keyring::Keyring;
-use crate::queue::store::{Change, Counter, Operation, Put, Report, Settle, StoreError};
+use crate::queue::store::{Change, Counter, Operation, Put, Report, Settle, Settling, StoreError};
 use crate::queue::{Entry, Idempotency, NewEntry, Payload, State};
 use crate::secret::{Digest, Secret};
 use crate::sms::Factor;
@@ -21,6 +21,7 @@ pub(super) enum Prepared {
     Mark { id: MessageId, lease: Timestamp, upstream: UpstreamName },
     GiveBack { id: MessageId, lease: Timestamp, next_attempt: Timestamp, reason: Option<Reason> },
     Operate { id: MessageId, operation: Operation, at: Timestamp },
+    OperateBurst { burst: BurstId, operation: Operation, at: Timestamp, limit: usize },
     Expire { now: Timestamp, limit: usize },
     Report(Box<Report>),
     Postpone { id: MessageId, until: Option<Timestamp> },
@@ -47,6 +48,7 @@ pub(super) struct PreparedPut {
     /// What the payload weighs in memory.
     pub(super) size: usize,
     pub(super) dedupe: Option<(Digest, Timestamp)>,
+    pub(super) settling: Option<Settling>,
     pub(super) counters: Vec<Counter>,
     pub(super) idempotency: Option<Idempotency>,
     pub(super) lease: Option<Timestamp>,
@@ -86,6 +88,7 @@ pub(super) fn weight(changes: &[Change]) -> usize {
         | Change::Mark { .. }
         | Change::GiveBack { .. }
         | Change::Operate { .. }
+        | Change::OperateBurst { .. }
         | Change::Expire { .. }
         | Change::Report(_)
         | Change::Postpone { .. }
@@ -104,6 +107,7 @@ pub(super) fn lane(changes: &[Change]) -> Class {
         | Change::Mark { .. }
         | Change::GiveBack { .. }
         | Change::Operate { .. }
+        | Change::OperateBurst { .. }
         | Change::Report(_)
         | Change::Postpone { .. }
         | Change::Feedback { .. }
@@ -121,6 +125,9 @@ fn prepare_one(change: Change, keyring: &Keyring) -> Result<Prepared, StoreError
             Prepared::GiveBack { id, lease, next_attempt, reason }
         }
         Change::Operate { id, operation, at } => Prepared::Operate { id, operation, at },
+        Change::OperateBurst { burst, operation, at, limit } => {
+            Prepared::OperateBurst { burst, operation, at, limit }
+        }
         Change::Expire { now, limit } => Prepared::Expire { now, limit },
         Change::Record(events) => {
             let sealed = events.into_iter().map(|(key, event)| Loose::seal(key, event, keyring));
@@ -142,6 +149,9 @@ fn prepare_put(put: Put, keyring: &Keyring) -> Result<PreparedPut, StoreError> {
     for NewEntry { entry, .. } in &put.entries {
         if !matches!(entry.state, State::Queued | State::Held | State::Suppressed) {
             return Err(refuse("a state that a new row can't have"));
+        }
+        if put.settling.is_some() && (entry.state != State::Queued || put.lease.is_some()) {
+            return Err(refuse("a row that settles, and is not to be sent or is leased"));
         }
         if entry.submission != submission {
             return Err(refuse("rows of two submissions"));
@@ -170,8 +180,8 @@ fn prepare_put(put: Put, keyring: &Keyring) -> Result<PreparedPut, StoreError> {
     };
     let row = |new| prepare_row(new, medium, keyring);
     let rows = put.entries.into_iter().map(row).collect::<Result<_, _>>()?;
-    let Put { dedupe, counters, idempotency, lease, .. } = put;
-    Ok(PreparedPut { rows, medium, plan, body, size, dedupe, counters, idempotency, lease })
+    let Put { dedupe, settling, counters, idempotency, lease, .. } = put;
+    Ok(PreparedPut { rows, medium, plan, body, size, dedupe, settling, counters, idempotency, lease })
 }
 
 fn seal_recipient(entry: &Entry, keyring: &Keyring) -> Result<Vec<u8>, StoreError> {

@@ -3,6 +3,7 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
+use super::burst::Part;
 use super::change::Work;
 use super::prepare::{PreparedPut, PreparedRow};
 use super::row::{COLUMNS, Stored, class_number, failed, or_null, state_number};
@@ -29,16 +30,29 @@ impl Work<'_> {
             return Ok(Effect::OverLimit(index));
         }
         self.count(&put.counters)?;
+        let stored = self.store_rows(put)?;
+        if let (Some(request), Some(first)) = (&put.idempotency, put.rows.first()) {
+            self.remember(request, first.new.entry.id)?;
+        }
+        Ok(stored)
+    }
+
+    /// Stores every row in its place among those that are there.
+    fn store_rows(&mut self, put: &PreparedPut) -> Result<Effect, StoreError> {
+        let under_way = self.burst_under_way(put)?;
         let payload = self.store_payload(put)?;
-        let mut waiting = Vec::new();
+        let (mut waiting, mut first, mut news) = (Vec::new(), None, false);
         for (index, row) in put.rows.iter().enumerate() {
             let entry = &row.new.entry;
+            let part = self.part(put, row, under_way.as_ref())?;
+            news |= part.counted;
+            let is_sent = entry.state == State::Queued && part.held.is_none();
             // Only what will itself be sent takes another's place.
             let waits_for = match row.new.supersede_key {
-                Some(key) if entry.state == State::Queued => self.supersede(key, row)?,
+                Some(key) if is_sent => self.supersede(key, row)?,
                 Some(_) | None => None,
             };
-            let lease = put.lease.filter(|_| entry.state == State::Queued);
+            let lease = put.lease.filter(|_| is_sent);
             if lease.is_some() && waits_for.is_some() {
                 waiting.push(entry.id);
             }
@@ -48,13 +62,21 @@ impl Work<'_> {
                 lease: lease.filter(|_| waits_for.is_none()),
                 // One row is enough to find the submission by.
                 dedupe: put.dedupe.map(|(key, _)| key).filter(|_| index == 0),
+                part,
             };
-            self.store_row(put, row, &place)?;
+            let number = self.store_row(put, row, &place)?;
+            first = first.or(Some(number));
         }
-        if let (Some(request), Some(first)) = (&put.idempotency, put.rows.first()) {
-            self.remember(request, first.new.entry.id)?;
-        }
-        Ok(if waiting.is_empty() { Effect::Done } else { Effect::Waiting(waiting) })
+        let burst = match (under_way, first) {
+            (Some(burst), _) => Some(burst),
+            (None, Some(first)) if news => self.after_put(put, first)?,
+            (None, _) => None,
+        };
+        Ok(match burst {
+            Some(burst) => Effect::Held(burst.id),
+            None if waiting.is_empty() => Effect::Done,
+            None => Effect::Waiting(waiting),
+        })
     }
 
     /// What is told of a request that came before, where it did and is not to be forgotten yet.
@@ -202,17 +224,56 @@ impl Work<'_> {
         Ok(payload)
     }
 
-    fn store_row(&mut self, put: &PreparedPut, row: &PreparedRow, place: &Place) -> Result<(), StoreError> {
+    fn store_row(&mut self, put: &PreparedPut, row: &PreparedRow, place: &Place) -> Result<i64, StoreError> {
+        let entry = &row.new.entry;
+        let (state, reason) = match &place.part.held {
+            Some((_, reason)) => (State::Held, Some(reason)),
+            None => (entry.state, entry.reason.as_ref()),
+        };
+        self.insert_row(put, row, place, state)?;
+        let number = self.conn.last_insert_rowid();
+        let kind = match state {
+            State::Held => Kind::Held,
+            State::Suppressed => Kind::Suppressed,
+            State::Queued
+            | State::Attempting
+            | State::HandedOver
+            | State::Failed
+            | State::Expired
+            | State::Superseded
+            | State::Removed
+            | State::AwaitingReport
+            | State::Delivered
+            | State::Unknown => Kind::Received,
+        };
+        let mut event = Event::new(kind, entry.accepted, entry.about());
+        event.reason = reason.cloned();
+        self.tell(number, event)?;
+        Ok(number)
+    }
+
+    fn insert_row(
+        &self,
+        put: &PreparedPut,
+        row: &PreparedRow,
+        place: &Place,
+        state: State,
+    ) -> Result<(), StoreError> {
         let sql = "INSERT INTO message (id, submission, kind, class, state, client, business, category, rule, \
                    recipient, recipient_key, application_id, report_to, supersede_key, waits_for, dedupe_key, accepted, \
-                   expires, next_attempt, attempts, in_doubt, marked, lease, ends, outcome, upstream, payload, size) \
+                   expires, next_attempt, attempts, in_doubt, marked, lease, ends, outcome, upstream, payload, size, shape, counted, burst) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-                   ?20, ?21, 0, ?22, ?23, ?24, ?25, ?26, ?27)";
+                   ?20, ?21, 0, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)";
         let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
         let entry = &row.new.entry;
-        let (state, ends) = match place.lease {
+        let (in_table, ends) = match place.lease {
             Some(lease) => (State::Attempting, entry.expires.max(lease)),
-            None => (entry.state, entry.expires),
+            None => (state, entry.expires),
+        };
+        let held = place.part.held.as_ref();
+        let outcome = match held {
+            Some((_, reason)) => self.seal_told(entry.id, Some(reason.clone()), None)?,
+            None => row.outcome.clone(),
         };
         let digest = |digest: Option<Digest>| or_null(digest.map(|digest| digest.as_bytes().to_vec()));
         let values = params![
@@ -220,7 +281,7 @@ impl Work<'_> {
             entry.submission.as_bytes(),
             put.medium.number(),
             class_number(entry.class),
-            state_number(state),
+            state_number(in_table),
             entry.client.as_str(),
             entry.business.as_ref().map(crate::ident::BusinessName::as_str),
             entry.category.as_str(),
@@ -239,30 +300,15 @@ impl Work<'_> {
             entry.in_doubt,
             or_null(place.lease.map(Timestamp::as_millis)),
             ends.as_millis(),
-            row.outcome,
+            outcome,
             entry.upstream.as_ref().map(crate::ident::UpstreamName::as_str),
             place.payload,
             i64::try_from(put.size).unwrap_or(i64::MAX),
+            digest(put.settling.as_ref().map(|settling| settling.shape)),
+            place.part.counted,
+            held.map(|(burst, _)| *burst),
         ];
-        statement.execute(values).map_err(failed)?;
-        let number = self.conn.last_insert_rowid();
-        let kind = match entry.state {
-            State::Held => Kind::Held,
-            State::Suppressed => Kind::Suppressed,
-            State::Queued
-            | State::Attempting
-            | State::HandedOver
-            | State::Failed
-            | State::Expired
-            | State::Superseded
-            | State::Removed
-            | State::AwaitingReport
-            | State::Delivered
-            | State::Unknown => Kind::Received,
-        };
-        let mut event = Event::new(kind, entry.accepted, entry.about());
-        event.reason.clone_from(&entry.reason);
-        self.tell(number, event)
+        statement.execute(values).map(drop).map_err(failed)
     }
 }
 
@@ -272,4 +318,5 @@ struct Place {
     waits_for: Option<MessageId>,
     lease: Option<Timestamp>,
     dedupe: Option<Digest>,
+    part: Part,
 }

@@ -95,6 +95,13 @@ pub(super) fn find(conn: &Connection, keyring: &Keyring, query: &Query) -> Resul
         values.push(key.as_bytes().to_vec());
         conditions.push(format!("m.recipient_key = ?{}", values.len()));
     }
+    if let Some(burst) = &query.burst {
+        values.push(burst.as_str().as_bytes().to_vec());
+        let number = values.len();
+        conditions.push(format!(
+            "m.burst IS NOT NULL AND m.burst = (SELECT number FROM burst WHERE id = CAST(?{number} AS TEXT))"
+        ));
+    }
     if let Some(state) = query.state {
         let number = state_number(state);
         conditions.push(match state {

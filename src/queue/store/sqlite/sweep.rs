@@ -94,6 +94,9 @@ impl Work<'_> {
         let sql = "DELETE FROM counter WHERE (key, window_start) IN \
                    (SELECT key, window_start FROM counter WHERE window_end <= ?1 ORDER BY window_end LIMIT ?2)";
         let counters = self.execute(sql, params![now.as_millis(), count(limit)])?;
+        let sql = "DELETE FROM burst WHERE number IN (SELECT number FROM burst b WHERE over < ?1 AND NOT EXISTS \
+                   (SELECT 1 FROM message WHERE burst IS NOT NULL AND burst = b.number) ORDER BY over LIMIT ?2)";
+        self.execute(sql, bound)?;
         self.delete_empty_payloads(count(limit))?;
         self.shrink()?;
         Ok(Effect::Rows(numbers.len().max(events).max(counters).max(requests)))
