@@ -39,7 +39,9 @@ impl Snapshot {
         let pipeline = pipeline::Config {
             policy: Arc::clone(&config.policy),
             rewrite: Arc::clone(&config.rewrite),
+            mail: Arc::clone(&config.mail_guard),
             sms: Arc::clone(&config.sms_guard),
+            limits: config.queue.limits,
         };
         Ok(Self { directory: Directory::new(config.clients.clone())?, pipeline, config })
     }
@@ -72,6 +74,8 @@ fn client(name: &str, bound_to: Option<CategoryName>, businesses: Vec<BusinessNa
         bound_to,
         reports_to: Vec::new(),
         observe_until: None,
+        burst: None,
+        per_minute: None,
     }
 }
 

@@ -10,7 +10,8 @@ mod view;
 pub use crate::http::Problem;
 pub use send_test::{SendTest, SendTestCode, Sent};
 pub use view::{
-    Acted, EventView, ListView, MessageView, ObserveView, ReportsView, StatusView, TraceView, UpstreamView,
+    Acted, BurstView, EventView, ForeignHostView, ListView, MessageView, ObserveView, ReportsView,
+    StatusView, TraceView, UpstreamView,
 };
 
 use std::os::unix::fs::MetadataExt as _;
@@ -29,7 +30,7 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
-use crate::ident::{ClientName, MessageId};
+use crate::ident::{BurstId, ClientName, MessageId};
 use crate::mail::{Address, Recipient};
 use crate::phone::{self, Country, PhoneError};
 use crate::queue::{Effect, History, Operation, Query, Queue, State as QueueState};
@@ -48,6 +49,9 @@ pub trait Daemon: Send + Sync + 'static {
 
     /// What the SMS provider reported, where one was told where to.
     fn reports(&self) -> Option<ReportsView>;
+
+    /// The foreign hosts that mail led to since the daemon began.
+    fn foreign_hosts(&self) -> Vec<ForeignHostView>;
 
     /// The country by which national phone numbers are read.
     fn default_country(&self) -> Option<Country>;
@@ -84,6 +88,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/queue", get(list))
         .route("/v1/queue/{id}", get(show))
         .route("/v1/queue/{id}/{operation}", post(operate))
+        .route("/v1/bursts/{id}/{operation}", post(operate_burst))
         .route("/v1/trace", get(trace))
         .route("/v1/send-test", post(send_test::handle))
         .route("/v1/send-test/sms", post(send_test::handle_code))
@@ -145,16 +150,19 @@ async fn status(State(control): State<Control>) -> Result<Json<StatusView>, Prob
     let now = control.clock.now();
     let started = control.daemon.started();
     let queue = control.queue.depth().await?;
+    let bursts = control.queue.open_bursts().await?;
     Ok(Json(StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started: started.to_rfc3339(),
         uptime_seconds: now.since(started).as_secs(),
         oldest_seconds: queue.oldest.map(|oldest| now.since(oldest).as_secs()),
         queue,
+        bursts: bursts.iter().map(BurstView::of).collect(),
         upstreams: control.daemon.upstreams(),
         listeners: control.daemon.listeners(),
         observed: control.daemon.observed(),
         reports: control.daemon.reports(),
+        foreign_hosts: control.daemon.foreign_hosts(),
     }))
 }
 
@@ -163,6 +171,7 @@ async fn status(State(control): State<Control>) -> Result<Json<StatusView>, Prob
 struct ListQuery {
     state: Option<QueueState>,
     client: Option<ClientName>,
+    burst: Option<BurstId>,
     to: Option<String>,
     limit: Option<usize>,
     #[serde(default)]
@@ -178,7 +187,14 @@ async fn list(
     let limit = query.limit.unwrap_or(100).clamp(1, MOST_ROWS);
     let to = query.to.map(|to| parse_recipient(&to, control.daemon.default_country())).transpose()?;
     let recipient_key = to.map(|recipient| control.queue.recipient_key(&recipient));
-    let wanted = Query { state: query.state, client: query.client, recipient_key, limit, id: None };
+    let wanted = Query {
+        state: query.state,
+        client: query.client,
+        recipient_key,
+        burst: query.burst,
+        limit,
+        id: None,
+    };
     let shown = may_show(query.full, &whole)?;
     let found = control.queue.find(wanted).await?;
     Ok(Json(ListView { messages: found.iter().map(|entry| MessageView::of(entry, shown)).collect() }))
@@ -309,6 +325,7 @@ async fn operate(
             | Effect::Duplicate(_)
             | Effect::OverLimit(_)
             | Effect::Repeated(_)
+            | Effect::Held(_)
             | Effect::Mismatch
             | Effect::Stale
             | Effect::Waiting(_) => {
@@ -320,6 +337,31 @@ async fn operate(
         return Err(Problem::conflict(&refusals(operation, &refused)));
     }
     Ok(Json(acted))
+}
+
+async fn operate_burst(
+    State(control): State<Control>,
+    path: Result<UrlPath<(String, Operation)>, PathRejection>,
+) -> Result<Json<Acted>, Problem> {
+    let UrlPath((id, operation)) = path?;
+    let burst = BurstId::new(id.trim());
+    match control.queue.operate_burst(&burst, operation).await? {
+        Effect::Rows(0) => Err(Problem::conflict("this burst holds nothing any more")),
+        Effect::Rows(done) => Ok(Json(Acted { done, not_allowed: Vec::new() })),
+        Effect::NotFound => {
+            Err(Problem::not_found("there is no burst with this name; `authrelay status` lists them"))
+        }
+        Effect::NotAllowed(state) => Err(Problem::conflict(&refusals(operation, &[state]))),
+        Effect::Done
+        | Effect::Held(_)
+        | Effect::Duplicate(_)
+        | Effect::OverLimit(_)
+        | Effect::Repeated(_)
+        | Effect::Mismatch
+        | Effect::Stale
+        | Effect::LostLease
+        | Effect::Waiting(_) => Err(Problem::conflict("the burst could not be changed")),
+    }
 }
 
 /// Why an operation was done to none of the messages, and what can be done instead.

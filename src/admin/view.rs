@@ -6,7 +6,7 @@ use crate::event::Event;
 use crate::ident::UpstreamName;
 use crate::mail::Recipient;
 use crate::outcome::Reason;
-use crate::queue::{Depth, Entry};
+use crate::queue::{Depth, Entry, OpenBurst};
 
 /// `GET /v1/status`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct StatusView {
     pub queue: Depth,
     /// How old the oldest waiting message is.
     pub oldest_seconds: Option<u64>,
+    /// The bursts that go on or still hold something, newest first.
+    #[serde(default)]
+    pub bursts: Vec<BurstView>,
     /// The upstreams, in the order in which they are tried.
     pub upstreams: Vec<UpstreamView>,
     /// The listeners.
@@ -29,6 +32,22 @@ pub struct StatusView {
     pub observed: Vec<ObserveView>,
     /// What the SMS provider reported; `None` where no provider was told where to.
     pub reports: Option<ReportsView>,
+    /// The foreign hosts that mail led to since the daemon began, by business, the most frequent first.
+    #[serde(default)]
+    pub foreign_hosts: Vec<ForeignHostView>,
+}
+
+/// A host that is not allowed for a business, to which mail led.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ForeignHostView {
+    /// The business; `None`: it was not known.
+    pub business: Option<String>,
+    /// The host. Labels that may be tokens are `*`.
+    pub host: String,
+    /// What its links were last taken for: `disguised`, `token`, `action`, `foreign`, `redirect` or `foreign-image`.
+    pub taken: String,
+    /// In how many messages.
+    pub messages: u64,
 }
 
 /// How many status callbacks came since the daemon began, by what became of them.
@@ -42,6 +61,43 @@ pub struct ReportsView {
     pub unknown: u64,
     /// Their signature was missing or wrong.
     pub forged: u64,
+}
+
+/// Many messages of one shape, held together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BurstView {
+    /// Its name, for `queue list|release|remove --burst`.
+    pub id: String,
+    /// Who sent it.
+    pub client: String,
+    /// What it is.
+    pub category: String,
+    /// When its first message was accepted (RFC 3339).
+    pub began: String,
+    /// When its last one was (RFC 3339).
+    pub last: String,
+    /// Another one of its shape would still be held.
+    pub goes_on: bool,
+    /// How many messages were held in all.
+    pub messages: u64,
+    /// How many still are.
+    pub held: u64,
+}
+
+impl BurstView {
+    /// The form of a burst.
+    pub fn of(burst: &OpenBurst) -> Self {
+        Self {
+            id: burst.id.to_string(),
+            client: burst.client.to_string(),
+            category: burst.category.to_string(),
+            began: burst.began.to_rfc3339(),
+            last: burst.last.to_rfc3339(),
+            goes_on: burst.goes_on,
+            messages: burst.messages,
+            held: burst.held,
+        }
+    }
 }
 
 /// How one upstream does.

@@ -7,6 +7,8 @@ use anyhow::{Context as _, bail};
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
 use serde::Serialize;
 
+use super::links::Links;
+use super::mend;
 use super::steps::{self, Step};
 use super::{Place, block_on, intake, plural, print_json};
 use crate::clock::Clock;
@@ -56,9 +58,14 @@ struct Decision {
     rule: String,
     steps: Vec<Step>,
     evidence: Vec<Evidence>,
+    /// How near it was to another decision.
+    standing: Vec<String>,
+    /// The rule that mends it, where the decision is wrong.
+    mend: String,
     category_action: String,
     action: String,
     overridden_by: Option<&'static str>,
+    links: Links,
     plan: Option<PlanView>,
 }
 
@@ -111,7 +118,9 @@ fn decide(config: &Config, submission: Submission) -> anyhow::Result<(String, De
     let stages = pipeline::Config {
         policy: config.policy.clone(),
         rewrite: config.rewrite.clone(),
+        mail: config.mail_guard.clone(),
         sms: config.sms_guard.clone(),
+        limits: config.queue.limits,
     };
     // Twice the same pure function: once for the verdict of a message that is refused, once for the whole way.
     let classified: Classified = classify(&stages.policy, submission.clone());
@@ -128,9 +137,12 @@ fn decide(config: &Config, submission: Submission) -> anyhow::Result<(String, De
         rule: verdict.rule.clone(),
         steps: steps::of(&stages.policy, classified.submission(), verdict),
         evidence: verdict.evidence.clone(),
+        standing: mend::standing(&stages.policy, classified.submission(), verdict),
+        mend: mend::rule(&stages.policy, classified.submission(), verdict),
         category_action: word(&verdict.category.action)?,
         action: word(&verdict.action)?,
         overridden_by: verdict.overridden_by,
+        links: Links::of(&stages, &classified),
         plan,
     };
     Ok((reply, decision))
@@ -266,17 +278,23 @@ fn print(explanation: &Explanation) {
         let Evidence { name, category, place, matched, weight } = evidence;
         say!("           {weight:+6.1}  {category:20} {name:28} {place:10} {matched:?}");
     }
+    for said in &decision.standing {
+        say!("           {said}");
+    }
     match decision.overridden_by {
         Some(by) => {
             say!("action     {} ({by}; its category's is {})", decision.action, decision.category_action);
         }
         None => say!("action     {}", decision.action),
     }
+    decision.links.print();
     say!("answer     {}", indented(reply));
     match &decision.plan {
         Some(plan) => print_plan(plan),
-        None => print_mend(client),
+        None if reply.contains("(rule guard:") => {}
+        None => print_mend(&decision.mend),
     }
+    decision.links.print_mend(reply, client);
 }
 
 /// A reply of several lines, under its first one.
@@ -305,13 +323,9 @@ fn print_plan(plan: &PlanView) {
 }
 
 /// What to write into the configuration where the decision is wrong.
-fn print_mend(client: &str) {
-    say!("mend       if this is authentication mail, put a rule before others, for example:");
-    say!("             [[rules]]");
-    say!("             name = \"my-{client}\"");
-    say!(
-        "             category = \"password-reset\"   # or signin, mfa, signup-verification, invitation, ..."
-    );
-    say!("             client = \"^{client}$\"");
-    say!("             subject = \"words of its subject\"");
+fn print_mend(rule: &str) {
+    say!("mend       if that is wrong, put this before other rules, with the category it should have:");
+    for line in rule.lines() {
+        say!("             {line}");
+    }
 }

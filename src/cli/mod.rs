@@ -6,10 +6,14 @@ mod output;
 mod check;
 mod client_add;
 mod control;
+mod eval;
 mod explain;
 mod intake;
 mod keygen;
+mod links;
+mod mend;
 mod queue;
+mod recognition;
 mod run;
 mod send_test;
 mod steps;
@@ -52,6 +56,10 @@ enum Command {
     Check(check::Args),
     /// Show step by step what would become of a message. Nothing is sent.
     Explain(explain::Args),
+    /// Measure recognition on a folder of labelled messages.
+    Eval(eval::Args),
+    /// Work with the data files of recognition.
+    Recognition(recognition::Args),
     /// Look at the queue, or lend a hand.
     Queue(queue::Args),
     /// Find out what became of a message, by its id or by its recipient.
@@ -93,6 +101,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run => run::run(&place),
         Command::Check(args) => Ok(check::run(&place, &args)),
         Command::Explain(args) => explain::run(&place, &args),
+        Command::Eval(args) => eval::run(&place, &args),
+        Command::Recognition(args) => recognition::run(&args),
         Command::Queue(args) => queue::run(&place, args),
         Command::Trace(args) => queue::trace(&place, &args),
         Command::Status(args) => queue::status(&place, &args),

@@ -9,7 +9,7 @@ use clap::{Subcommand, ValueEnum};
 use super::control::Control;
 use super::{Place, block_on, plural, print_json};
 use crate::admin::{
-    Acted, EventView, ListView, MessageView, ReportsView, StatusView, TraceView, parse_recipient,
+    Acted, BurstView, EventView, ListView, MessageView, ReportsView, StatusView, TraceView, parse_recipient,
 };
 use crate::clock::Clock;
 use crate::phone::Country;
@@ -33,6 +33,9 @@ enum Command {
         /// Only those of this client.
         #[arg(long)]
         client: Option<String>,
+        /// Only those that are or were held in this burst.
+        #[arg(long)]
+        burst: Option<String>,
         /// Only those for this mail address or phone number.
         #[arg(long)]
         to: Option<String>,
@@ -53,10 +56,33 @@ enum Command {
     Retry(One),
     /// Keep a waiting message back.
     Hold(One),
-    /// Let a held or suppressed message go.
-    Release(One),
-    /// End a message: it won't be handed over.
-    Remove(One),
+    /// Let a held or suppressed message go, or all that a burst holds.
+    Release(OneOrBurst),
+    /// End a message, or all that a burst holds: it won't be handed over.
+    Remove(OneOrBurst),
+}
+
+#[derive(Debug, clap::Args)]
+struct OneOrBurst {
+    /// The message's id.
+    #[arg(required_unless_present = "burst", conflicts_with = "burst")]
+    id: Option<String>,
+    /// All that this burst holds, instead of one message.
+    #[arg(long)]
+    burst: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl OneOrBurst {
+    /// Where the control interface has it.
+    fn path(&self) -> String {
+        match (&self.burst, &self.id) {
+            (Some(burst), _) => format!("/v1/bursts/{burst}"),
+            (None, id) => format!("/v1/queue/{}", id.as_deref().unwrap_or_default()),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -117,14 +143,14 @@ fn parse_state(text: &str) -> Result<State, String> {
 
 pub(super) fn run(place: &Place, args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::List { state, client, to, limit, view } => {
-            list(place, &Wanted { state, client, to, limit }, view)
+        Command::List { state, client, burst, to, limit, view } => {
+            list(place, &Wanted { state, client, burst, to, limit }, view)
         }
         Command::Show { id, view } => show(place, &id, view),
-        Command::Retry(one) => operate(place, &one, Hand::Retry),
-        Command::Hold(one) => operate(place, &one, Hand::Hold),
-        Command::Release(one) => operate(place, &one, Hand::Release),
-        Command::Remove(one) => operate(place, &one, Hand::Remove),
+        Command::Retry(One { id, json }) => operate(place, &format!("/v1/queue/{id}"), json, Hand::Retry),
+        Command::Hold(One { id, json }) => operate(place, &format!("/v1/queue/{id}"), json, Hand::Hold),
+        Command::Release(what) => operate(place, &what.path(), what.json, Hand::Release),
+        Command::Remove(what) => operate(place, &what.path(), what.json, Hand::Remove),
     }
 }
 
@@ -132,6 +158,7 @@ pub(super) fn run(place: &Place, args: Args) -> anyhow::Result<ExitCode> {
 struct Wanted {
     state: Option<State>,
     client: Option<String>,
+    burst: Option<String>,
     to: Option<String>,
     limit: usize,
 }
@@ -151,6 +178,7 @@ fn list_online(place: &Place, wanted: &Wanted, view: View) -> anyhow::Result<Lis
     let mut query = vec![("limit", wanted.limit.to_string()), ("full", view.full.to_string())];
     query.extend(wanted.state.map(|state| ("state", state.as_str().to_owned())));
     query.extend(wanted.client.clone().map(|client| ("client", client)));
+    query.extend(wanted.burst.clone().map(|burst| ("burst", burst)));
     query.extend(wanted.to.clone().map(|to| ("to", to)));
     let control = Control::open(place)?;
     block_on(control.get("/v1/queue", &query))
@@ -165,6 +193,7 @@ fn list_offline(place: &Place, wanted: &Wanted, view: View) -> anyhow::Result<Li
         recipient_key: to.map(|recipient| recipient_key(&lookup, &recipient)),
         state: wanted.state,
         client: wanted.client.as_deref().map(Into::into),
+        burst: wanted.burst.as_deref().map(Into::into),
         limit: wanted.limit,
     };
     let found = block_on(async { Ok(store.find(query).await?) })?;
@@ -211,7 +240,7 @@ impl Offline {
     }
 }
 
-fn operate(place: &Place, one: &One, hand: Hand) -> anyhow::Result<ExitCode> {
+fn operate(place: &Place, path: &str, json: bool, hand: Hand) -> anyhow::Result<ExitCode> {
     let control = Control::open(place)?;
     let (verb, done) = match hand {
         Hand::Retry => ("retry", "will be tried now"),
@@ -219,8 +248,8 @@ fn operate(place: &Place, one: &One, hand: Hand) -> anyhow::Result<ExitCode> {
         Hand::Release => ("release", "released"),
         Hand::Remove => ("remove", "removed"),
     };
-    let acted: Acted = block_on(control.post(&format!("/v1/queue/{}/{verb}", one.id), &()))?;
-    if one.json {
+    let acted: Acted = block_on(control.post(&format!("{path}/{verb}"), &()))?;
+    if json {
         print_json(&acted)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -341,6 +370,14 @@ fn print_status(status: &StatusView) {
     if let Some(seconds) = status.oldest_seconds {
         say!("oldest waiting: {seconds} s");
     }
+    for burst in &status.bursts {
+        let BurstView { id, client, category, began, last, messages, held, .. } = burst;
+        let now = if burst.goes_on { "goes on" } else { "is over" };
+        say!(
+            "burst {id}: {held} of {messages} {category} from client {client} held, {began} to {last}, {now}"
+        );
+        say!("  `queue list --burst {id}`, then `queue release --burst {id}` or `queue remove --burst {id}`");
+    }
     for listener in &status.listeners {
         say!("listener {listener}");
     }
@@ -363,6 +400,7 @@ fn print_status(status: &StatusView) {
     if let Some(ReportsView { applied, stale, unknown, forged }) = &status.reports {
         say!("status callbacks: {applied} applied, {stale} stale, {unknown} unknown, {forged} forged");
     }
+    super::links::print_foreign(&status.foreign_hosts);
     for observed in &status.observed {
         say!(
             "WARNING: client {} is only observed until {}: its mail is relayed whatever it is",

@@ -60,6 +60,8 @@ pub struct Config {
     pub clients: client::Config,
     /// What each message is, and what is done with it.
     pub policy: Arc<policy::Policy>,
+    /// Where the operator's own files of recognition are; `None`: there are only the shipped ones.
+    pub recognition_directory: Option<PathBuf>,
     /// Whose name mail goes out under.
     pub rewrite: Arc<rewrite::Config>,
     /// How mail is handed over.
@@ -70,6 +72,8 @@ pub struct Config {
     pub http: Vec<http::ListenerConfig>,
     /// How one-time codes for phones are taken.
     pub otp: Arc<otp::Config>,
+    /// Where messages may lead, and what else is asked of them.
+    pub mail_guard: Arc<guard::mail::Config>,
     /// Who may be sent a code, and how often.
     pub sms_guard: Arc<guard::sms::Config>,
     /// The client whose token is made at first start, in [`Config::token_file`]: only where no client is configured.
@@ -117,6 +121,8 @@ pub struct QueueConfig {
     pub active: ActiveLimits,
     /// Who gets failure reports; `None`: nobody.
     pub bounces: Option<Address>,
+    /// When two messages are one, and how many of the normal lane may wait.
+    pub limits: guard::limits::Config,
 }
 
 /// Where the key comes from that the store is sealed with.

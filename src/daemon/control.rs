@@ -5,11 +5,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::http::Interfaces;
-use crate::admin::{Daemon, ObserveView, Problem, ReportsView, SendTest, SendTestCode, Sent, UpstreamView};
+use crate::admin::{
+    Daemon, ForeignHostView, ObserveView, Problem, ReportsView, SendTest, SendTestCode, Sent, UpstreamView,
+};
 use crate::callback::Handler as _;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, help_with};
 use crate::deliver::{BreakerStatus, Monitor, UpstreamKind, UpstreamStatus};
+use crate::guard::links::Taken;
+use crate::guard::seen::Counted;
 use crate::ident::{BusinessName, CategoryName, ClientName, ListenerName, MessageId};
 use crate::mail::{Envelope, Message, ReversePath};
 use crate::otp::{Handler as _, Request, Status};
@@ -84,6 +88,19 @@ impl Daemon for View {
         }
         let ReportCounts { applied, stale, unknown, forged } = self.reports.counts();
         Some(ReportsView { applied, stale, unknown, forged })
+    }
+
+    fn foreign_hosts(&self) -> Vec<ForeignHostView> {
+        let word = |taken: Taken| {
+            serde_json::to_value(taken).ok().and_then(|word| word.as_str().map(ToOwned::to_owned))
+        };
+        let view = |counted: Counted| ForeignHostView {
+            business: counted.business.map(|business| business.to_string()),
+            host: counted.host,
+            taken: word(counted.taken).unwrap_or_default(),
+            messages: counted.messages,
+        };
+        self.pipeline.foreign_hosts().into_iter().map(view).collect()
     }
 
     fn default_country(&self) -> Option<Country> {

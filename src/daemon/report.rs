@@ -63,7 +63,8 @@ fn report(
         | Kind::HandedOver
         | Kind::Superseded
         | Kind::Removed
-        | Kind::Delivered => return None,
+        | Kind::Delivered
+        | Kind::BurstHeld => return None,
     };
     let about = &event.subject;
     let to = postmaster.or(about.report_to.as_ref())?;

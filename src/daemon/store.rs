@@ -92,6 +92,7 @@ mod tests {
                 history: std::time::Duration::from_hours(1),
                 active: ActiveLimits::default(),
                 bounces: None,
+                limits: crate::guard::limits::Config::default(),
             }
         }
 

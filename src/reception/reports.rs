@@ -95,6 +95,7 @@ impl Reports {
                 | Effect::Duplicate(_)
                 | Effect::OverLimit(_)
                 | Effect::Repeated(_)
+                | Effect::Held(_)
                 | Effect::Mismatch,
             ) => Verdict::Stale,
             Err(error) => {

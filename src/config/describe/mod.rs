@@ -1,13 +1,16 @@
 //! The configuration in force, defaults filled in, as text that could stand in a configuration file. Secrets are not
 //! in it; addresses of the operator's own senders are, for the operator's own eyes.
 
+mod links;
 mod texts;
 
 use std::fmt::{Display, Write as _};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::client::Access;
+use crate::config::value::texts::show_limit;
 use crate::config::value::{show_duration, show_size};
 use crate::config::{Config, KeySource, LogFormat};
 use crate::deliver::{SmtpConfig, UpstreamConfig, UpstreamKind, UpstreamTls};
@@ -28,6 +31,7 @@ pub fn describe(config: &Config) -> String {
     tls(&mut text, config);
     for access in &config.clients.clients {
         client(&mut text, access, config.policy.clients.get(&access.name).map(AsRef::as_ref));
+        links::client(&mut text, config.mail_guard.of(&access.name));
         if config.first_client.as_ref() == Some(&access.name) {
             let path = config.token_file();
             text.line(&format!("# token: made at first start in {}", path.display()));
@@ -36,6 +40,7 @@ pub fn describe(config: &Config) -> String {
     for (name, business) in &config.rewrite.businesses {
         let url = config.business_urls.get(name).map(|url| url.url.as_str());
         self::business(&mut text, name.as_str(), business, url);
+        links::business(&mut text, config.mail_guard.businesses.get(name));
     }
     for sender in config.rewrite.senders.values() {
         self::sender(&mut text, sender);
@@ -48,6 +53,12 @@ pub fn describe(config: &Config) -> String {
         text.text("name", &rule.name);
         text.text("category", rule.category.as_str());
         text.line("# its conditions are as in the file");
+    }
+    text.header("recognition", "");
+    text.text("strictness", config.policy.recognition.strictness().name());
+    match &config.recognition_directory {
+        Some(directory) => text.path("directory", directory),
+        None => text.line("# directory: none, the shipped files alone"),
     }
     for upstream in &config.deliver.upstreams {
         self::upstream(&mut text, upstream);
@@ -78,6 +89,7 @@ fn top(text: &mut Text, config: &Config) {
     text.text("no_reply", config.rewrite.no_reply.as_str());
     text.text("category_header", &config.policy.declared_header);
     text.value("received_names_client", config.rewrite.received_names_client);
+    links::top(text, &config.mail_guard);
 }
 
 fn listener(text: &mut Text, listener: &ListenerConfig) {
@@ -154,6 +166,14 @@ fn client(text: &mut Text, access: &Access, policy: Option<&Client>) {
     if let Some(until) = policy.observe_until {
         text.value("observe_until", until.to_rfc3339());
     }
+    match policy.burst {
+        Some(burst) => {
+            let within = quoted(&show_duration(burst.within));
+            text.value("burst", format!("{{ recipients = {}, within = {within} }}", burst.recipients));
+        }
+        None => text.value("burst", "{ recipients = 0 }"),
+    }
+    pace(text, policy.per_minute);
 }
 
 fn business(text: &mut Text, name: &str, business: &Business, url: Option<&str>) {
@@ -200,6 +220,17 @@ fn category(text: &mut Text, category: &Category) {
     text.text("class", category.class.as_str());
     text.list("retry", category.retry.iter().copied().map(show_duration));
     text.value("max_recipients", category.max_recipients);
+    text.duration("settle", category.settle);
+    text.value("supersede", category.supersede);
+    text.list("per_recipient", category.per_recipient.iter().map(show_limit));
+    pace(text, category.per_minute);
+}
+
+fn pace(text: &mut Text, per_minute: Option<NonZeroU32>) {
+    match per_minute {
+        Some(pace) => text.value("per_minute", pace),
+        None => text.line("# per_minute: no limit"),
+    }
 }
 
 fn upstream(text: &mut Text, upstream: &UpstreamConfig) {
@@ -270,6 +301,8 @@ fn queue(text: &mut Text, config: &Config) {
     text.value("active_messages", queue.active.messages);
     text.size("active_bytes", queue.active.bytes);
     text.value("workers", config.deliver.workers);
+    text.duration("dedupe", queue.limits.dedupe);
+    text.value("backlog", queue.limits.backlog);
     match &queue.bounces {
         Some(address) => text.text("bounces", address.as_str()),
         None => text.line("# bounces: none are sent"),

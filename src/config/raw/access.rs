@@ -1,14 +1,18 @@
 //! `[listeners.NAME]` and `[clients.NAME]` as written.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::policy::PER_MINUTE_MOST;
 use crate::client::PasswordHash;
 use crate::clock::Timestamp;
 use crate::config::problem::Span;
 use crate::config::reader::{At, Table};
 use crate::config::value::{self, Parsed, Wrong};
+use crate::guard::links::LinkGuard;
+use crate::guard::mail::NameGuard;
 use crate::secret::Digest;
 use crate::smtp::{BareLf, ListenerTls};
 
@@ -70,6 +74,17 @@ pub(in crate::config) struct RawClient {
     pub(in crate::config) may_declare: Option<At<bool>>,
     pub(in crate::config) reports_to: Option<At<Vec<At<String>>>>,
     pub(in crate::config) observe_until: Option<At<Timestamp>>,
+    pub(in crate::config) burst: RawBurst,
+    pub(in crate::config) per_minute: Option<At<u32>>,
+    pub(in crate::config) link_guard: Option<At<LinkGuard>>,
+    pub(in crate::config) name_guard: Option<At<NameGuard>>,
+}
+
+/// `[clients.NAME.burst]`
+#[derive(Debug, Default)]
+pub(in crate::config) struct RawBurst {
+    pub(in crate::config) recipients: Option<At<u32>>,
+    pub(in crate::config) within: Option<At<Duration>>,
 }
 
 /// The part of `[clients.NAME]` that says how it is known.
@@ -98,6 +113,10 @@ impl RawClient {
             may_declare: table.boolean("may_declare"),
             reports_to: table.list("reports_to", value::host_name),
             observe_until: table.until("observe_until"),
+            burst: table.table("burst").map(RawBurst::read).unwrap_or_default(),
+            per_minute: table.integer("per_minute", 0, PER_MINUTE_MOST),
+            link_guard: table.choice("link_guard", &super::LINK_GUARDS),
+            name_guard: table.choice("name_guard", &[("on", NameGuard::On), ("off", NameGuard::Off)]),
         };
         table.finish();
         raw
@@ -117,7 +136,22 @@ impl RawClient {
             may_declare: None,
             reports_to: None,
             observe_until: None,
+            burst: RawBurst::default(),
+            per_minute: None,
+            link_guard: None,
+            name_guard: None,
         }
+    }
+}
+
+impl RawBurst {
+    fn read(table: Table<'_>) -> Self {
+        let raw = Self {
+            recipients: table.integer("recipients", 0, 100_000),
+            within: table.duration("within", Duration::from_secs(1), Duration::from_hours(1)),
+        };
+        table.finish();
+        raw
     }
 }
 

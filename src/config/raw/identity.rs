@@ -12,6 +12,9 @@ pub(in crate::config) struct RawBusiness {
     /// Whether `url` is there, right or wrong.
     pub(in crate::config) has_url: bool,
     pub(in crate::config) domains: Option<At<Vec<At<String>>>>,
+    pub(in crate::config) allowed_link_domains: Option<At<Vec<At<String>>>>,
+    pub(in crate::config) tracking_domains: Option<At<Vec<At<String>>>>,
+    pub(in crate::config) image_domains: Option<At<Vec<At<String>>>>,
     pub(in crate::config) sender: Option<At<String>>,
     pub(in crate::config) reply_to: Option<At<Mailbox>>,
 }
@@ -22,6 +25,9 @@ impl RawBusiness {
             has_url: table.has("url"),
             url: table.parsed("url", "a web address", value::web::url),
             domains: table.list("domains", value::host_name),
+            allowed_link_domains: table.list("allowed_link_domains", value::web::link_domain),
+            tracking_domains: table.list("tracking_domains", value::web::link_domain),
+            image_domains: table.list("image_domains", value::web::link_domain),
             sender: table.text("sender"),
             reply_to: table.parsed("reply_to", "a mail address", value::mailbox),
         };

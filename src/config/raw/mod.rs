@@ -11,9 +11,9 @@ mod texts;
 mod twilio;
 mod upstream;
 
-pub(super) use access::{RawAccess, RawClient, RawListener};
+pub(super) use access::{RawAccess, RawBurst, RawClient, RawListener};
 pub(super) use identity::{RawBusiness, RawDkim, RawSender};
-pub(super) use policy::{RawCategory, RawCondition, RawPart, RawRule};
+pub(super) use policy::{RawCategory, RawCondition, RawPart, RawRecognition, RawRule};
 pub(super) use secret::{API_KEY_SECRET, AUTH_TOKEN, PASSWORD, RawSecret, SecretKind};
 pub(super) use texts::{RawHttp, RawOtp, RawTextLimits};
 pub(super) use twilio::RawTwilio;
@@ -27,7 +27,12 @@ use super::LogFormat;
 use super::problem::{Report, Span};
 use super::reader::{At, Table};
 use super::value;
+use crate::guard::links::LinkGuard;
 use crate::mail::Address;
+
+/// How strict the link guard is, as it is written.
+pub(in crate::config) const LINK_GUARDS: [(&str, LinkGuard); 3] =
+    [("on", LinkGuard::On), ("strict", LinkGuard::Strict), ("off", LinkGuard::Off)];
 
 /// The longest duration that is taken for anything: what is longer is a mistake.
 const YEAR: Duration = Duration::from_hours(366 * 24);
@@ -43,6 +48,7 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) senders: Option<Section<RawSender>>,
     pub(in crate::config) categories: Option<Section<RawCategory>>,
     pub(in crate::config) rules: Vec<RawRule>,
+    pub(in crate::config) recognition: RawRecognition,
     pub(in crate::config) upstreams: Option<Section<RawUpstream>>,
     pub(in crate::config) http: Option<Section<RawHttp>>,
     pub(in crate::config) otp: RawOtp,
@@ -63,6 +69,7 @@ impl Raw {
             senders: Section::read(&root, "senders", RawSender::read),
             categories: Section::read(&root, "categories", RawCategory::read),
             rules: root.tables("rules").into_iter().map(|rule| RawRule::read(report, rule)).collect(),
+            recognition: root.table("recognition").map(RawRecognition::read).unwrap_or_default(),
             upstreams: Section::read(&root, "upstreams", |table| RawUpstream::read(report, table)),
             http: Section::read(&root, "http", |table| RawHttp::read(report, table)),
             otp: root.table("otp").map(RawOtp::read).unwrap_or_default(),
@@ -122,6 +129,7 @@ pub(in crate::config) struct RawTop {
     pub(in crate::config) no_reply: Option<At<String>>,
     pub(in crate::config) category_header: Option<At<String>>,
     pub(in crate::config) received_names_client: Option<At<bool>>,
+    pub(in crate::config) link_guard: Option<At<LinkGuard>>,
 }
 
 impl RawTop {
@@ -133,6 +141,7 @@ impl RawTop {
             no_reply: root.text("no_reply"),
             category_header: root.parsed("category_header", "the name of a header field", value::header_name),
             received_names_client: root.boolean("received_names_client"),
+            link_guard: root.choice("link_guard", &LINK_GUARDS),
         }
     }
 
@@ -182,6 +191,8 @@ pub(in crate::config) struct RawQueue {
     pub(in crate::config) active_bytes: Option<At<usize>>,
     pub(in crate::config) workers: Option<At<usize>>,
     pub(in crate::config) bounces: Option<At<Address>>,
+    pub(in crate::config) dedupe: Option<At<Duration>>,
+    pub(in crate::config) backlog: Option<At<u64>>,
 }
 
 impl RawQueue {
@@ -195,6 +206,8 @@ impl RawQueue {
             active_bytes: table.size("active_bytes", 1 << 20, 64 << 30),
             workers: table.integer("workers", 4, 10_000),
             bounces: table.parsed("bounces", "a mail address", value::address),
+            dedupe: table.duration("dedupe", Duration::ZERO, Duration::from_hours(1)),
+            backlog: table.integer("backlog", 1, 100_000_000),
         };
         table.finish();
         raw

@@ -7,10 +7,13 @@ use crate::config::reader::{At, Table};
 use crate::config::value;
 use crate::config::words::quote;
 use crate::ident::Class;
-use crate::policy::{Action, Field, SenderPolicy};
+use crate::policy::{Action, Field, Limit, SenderPolicy, Strictness};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
+
+/// A pace that is faster than this is none.
+pub(super) const PER_MINUTE_MOST: u64 = 60_000;
 
 /// `[categories.NAME]`
 #[derive(Debug)]
@@ -21,6 +24,10 @@ pub(in crate::config) struct RawCategory {
     pub(in crate::config) class: Option<At<Class>>,
     pub(in crate::config) retry: Option<At<Vec<Duration>>>,
     pub(in crate::config) max_recipients: Option<At<usize>>,
+    pub(in crate::config) settle: Option<At<Duration>>,
+    pub(in crate::config) supersede: Option<At<bool>>,
+    pub(in crate::config) per_recipient: Option<At<Vec<At<Limit>>>>,
+    pub(in crate::config) per_minute: Option<At<u32>>,
     /// Whether a missing action or life has been reported as wrong.
     pub(in crate::config) has_action: bool,
     pub(in crate::config) has_life: bool,
@@ -45,7 +52,28 @@ impl RawCategory {
             class: table.choice("class", &classes),
             retry: table.durations("retry", SECOND / 10, DAY),
             max_recipients: table.integer("max_recipients", 1, 1000),
+            settle: table.duration("settle", Duration::ZERO, SECOND * 3600),
+            supersede: table.boolean("supersede"),
+            per_recipient: table.list("per_recipient", value::texts::limit),
+            per_minute: table.integer("per_minute", 0, PER_MINUTE_MOST),
         };
+        table.finish();
+        raw
+    }
+}
+
+/// `[recognition]`
+#[derive(Debug, Default)]
+pub(in crate::config) struct RawRecognition {
+    pub(in crate::config) strictness: Option<At<Strictness>>,
+    pub(in crate::config) directory: Option<At<String>>,
+}
+
+impl RawRecognition {
+    pub(super) fn read(table: Table<'_>) -> Self {
+        let strictness = Strictness::ALL.map(|strictness| (strictness.name(), strictness));
+        let raw =
+            Self { strictness: table.choice("strictness", &strictness), directory: table.text("directory") };
         table.finish();
         raw
     }

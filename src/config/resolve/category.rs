@@ -1,6 +1,7 @@
 //! Categories: the shipped ones, with what the file changes, and the operator's own.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ fn changed(base: Category, raw: &RawCategory) -> Category {
         Category {
             retry: Category::default_retry(class),
             max_recipients: Category::default_max_recipients(class),
+            per_recipient: Category::default_per_recipient(class),
+            settle: Duration::ZERO,
             ..base
         }
     };
@@ -92,6 +95,16 @@ fn changed(base: Category, raw: &RawCategory) -> Category {
             .filter(|retry| !retry.is_empty())
             .unwrap_or(base.retry),
         max_recipients: or(raw.max_recipients.as_ref(), base.max_recipients),
+        settle: or(raw.settle.as_ref(), base.settle),
+        supersede: or(raw.supersede.as_ref(), base.supersede),
+        per_recipient: match &raw.per_recipient {
+            Some(limits) => limits.value.iter().map(|at| at.value).collect(),
+            None => base.per_recipient,
+        },
+        per_minute: match &raw.per_minute {
+            Some(at) => NonZeroU32::new(at.value),
+            None => base.per_minute,
+        },
         name: base.name,
     }
 }
@@ -123,6 +136,7 @@ fn check(
             .warning(&most.span, format!("no message has more than {recipients_most} recipients"))
             .help("raise `recipients` in [limits]");
     }
+    check_waiting(cx, raw, category);
     let label = quote(&name.value);
     let action = raw.action.as_ref().filter(|action| action.value == Action::Relay);
     if let Some(action) = action.filter(|_| NEVER_RELAYED.contains(&name.value.as_str())) {
@@ -133,5 +147,23 @@ fn check(
         cx.report
             .warning(&action.span, format!("{label} is not part of signing in, and is relayed"))
             .maybe(None);
+    }
+}
+
+/// Urgent mail never waits for anything of ours.
+fn check_waiting(cx: &Context<'_>, raw: &RawCategory, category: &Category) {
+    let settle = raw.settle.as_ref().filter(|at| !at.value.is_zero());
+    if category.class == Class::Urgent {
+        let pace = raw.per_minute.as_ref().filter(|at| at.value > 0);
+        let spans = [settle.map(|at| ("settle", &at.span)), pace.map(|at| ("per_minute", &at.span))];
+        for (key, span) in spans.into_iter().flatten() {
+            cx.report
+                .error(span, format!("{} makes mail wait, and urgent mail never does", quote(key)))
+                .help("write class = \"normal\", or remove it");
+        }
+    } else if let Some(settle) = settle.filter(|at| at.value >= category.life) {
+        cx.report
+            .error(&settle.span, "`settle` is not shorter than `life`: no message would ever be sent")
+            .help("let it settle for half a minute");
     }
 }

@@ -1,19 +1,20 @@
 //! Clients: what each may send. How each is known is in `access`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::category::Categories;
-use super::{Context, Sections, access, identity, rule};
+use super::{Context, Sections, access, identity, or, rule};
 use crate::client;
 use crate::clock::Timestamp;
-use crate::config::raw::{RawClient, RawServerTls};
+use crate::config::raw::{RawBurst, RawClient, RawServerTls};
 use crate::config::reader::At;
 use crate::config::value::show_duration;
 use crate::config::words::quote;
 use crate::ident::{BusinessName, CategoryName, ClientName};
-use crate::policy::{Action, Client};
+use crate::policy::{Action, BurstLimit, Client};
 
 /// To observe for longer than this is not to observe any more.
 const OBSERVE_MOST: Duration = Duration::from_hours(92 * 24);
@@ -87,7 +88,21 @@ fn client(
         may_declare: declares.is_some(),
         reports_to: raw.reports_to.iter().flat_map(|at| &at.value).map(|at| at.value.clone()).collect(),
         observe_until: raw.observe_until.as_ref().map(|at| at.value),
+        burst: burst(cx, &raw.burst),
+        per_minute: raw.per_minute.as_ref().and_then(|at| NonZeroU32::new(at.value)),
     }
+}
+
+/// From when on it is a burst; no recipients switch that off.
+fn burst(cx: &Context<'_>, raw: &RawBurst) -> Option<BurstLimit> {
+    let shipped = BurstLimit::default();
+    if let Some(one) = raw.recipients.as_ref().filter(|at| at.value == 1) {
+        let message = "every message would be a burst";
+        cx.report.error(&one.span, message).help("write 2 or more, or 0 to hold no bursts");
+    }
+    let recipients = or(raw.recipients.as_ref(), shipped.recipients);
+    let within = or(raw.within.as_ref(), shipped.within);
+    (recipients > 0).then_some(BurstLimit { recipients, within })
 }
 
 fn list_of(cx: &Context<'_>, list: &[At<String>], categories: &Categories) -> Vec<CategoryName> {

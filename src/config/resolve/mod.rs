@@ -8,10 +8,12 @@ mod client;
 mod files;
 mod http;
 mod identity;
+mod links;
 mod listener;
 mod network;
 mod otp;
 mod queue;
+mod recognition;
 mod roots;
 mod route;
 mod rule;
@@ -33,7 +35,7 @@ use super::raw::{
 use super::reader::At;
 use super::value;
 use super::{Config, Environment, LogConfig, LogFormat, Places};
-use crate::policy::{Policy, Recognition};
+use crate::policy::Policy;
 use crate::smtp::Limits;
 use crate::{deliver, rewrite, smtp};
 
@@ -82,12 +84,11 @@ pub(super) fn resolve(
     let categories = category::categories(&cx, raw.categories.as_ref(), limits.recipients);
     let rules = rule::rules(&cx, std::mem::take(&mut raw.rules), &categories);
     let clients = client::resolve(&cx, &sections, &categories, raw.tls.as_ref());
-    let never = otp::test_numbers(&raw.otp);
-    let upstreams = upstream::upstreams(&cx, &sections.upstreams, &sections.senders, &never);
+    let upstreams = upstream::upstreams(&cx, &sections, &otp::test_numbers(&raw.otp));
     route::check(&cx, &sections, no_reply.as_ref());
+    let mail_guard = links::resolve(&cx, raw.top.link_guard.as_ref(), &sections);
     let texts = texts::resolve(&cx, &raw, &sections, (&clients, &categories, &identities));
     let queue = queue::queue(&cx, &raw.queue);
-    let workers = or(raw.queue.workers.as_ref(), queue::WORKERS);
     let declared_header = text_or(raw.top.category_header.as_ref(), CATEGORY_HEADER);
     // Reading the recognition takes longer than all else together.
     if report.has_errors() {
@@ -98,7 +99,7 @@ pub(super) fn resolve(
         clients: clients.policy,
         business_domains: identities.domains,
         rules,
-        recognition: recognition(&cx)?,
+        recognition: recognition::recognition(&cx, &raw.recognition)?,
         declared_header: declared_header.clone(),
     };
     let rewrite = rewrite::Config {
@@ -109,6 +110,7 @@ pub(super) fn resolve(
         declared_header,
         received_names_client: or(raw.top.received_names_client.as_ref(), false),
     };
+    let recognition_directory = raw.recognition.directory.as_ref().map(|path| cx.path(path));
     let Context { hostname, places, .. } = cx;
     Some(Config {
         source: source.map(Path::to_owned),
@@ -120,11 +122,13 @@ pub(super) fn resolve(
         tls,
         clients: clients.access,
         policy: Arc::new(policy),
+        recognition_directory,
         rewrite: Arc::new(rewrite),
-        deliver: Arc::new(deliver::Config { hostname, upstreams, workers }),
+        deliver: Arc::new(deliver::Config { hostname, upstreams, workers: queue::workers(&raw.queue) }),
         queue,
         http: texts.http,
         otp: texts.otp,
+        mail_guard: Arc::new(mail_guard),
         sms_guard: texts.guard,
         first_client: texts.first_client,
         business_urls: identities.urls,
@@ -210,16 +214,6 @@ fn check_socket(raw: &Raw, path: &Path, report: &Report) {
 
 fn base(source: Option<&Path>) -> PathBuf {
     source.and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
-}
-
-fn recognition(cx: &Context<'_>) -> Option<Arc<Recognition>> {
-    match Recognition::shipped() {
-        Ok(recognition) => Some(Arc::new(recognition)),
-        Err(problem) => {
-            cx.report.error(&None, format!("the shipped recognition is broken: {problem}"));
-            None
-        }
-    }
 }
 
 fn limits(cx: &Context<'_>, raw: &RawLimits) -> Limits {

@@ -8,10 +8,11 @@ use super::{Context, or};
 use crate::config::problem::Span;
 use crate::config::raw::RawQueue;
 use crate::config::{KeySource, QueueConfig};
+use crate::guard::limits;
 use crate::queue::{ActiveLimits, Keyring};
 
 /// The attempts under way at once where nothing is said.
-pub(super) const WORKERS: usize = 64;
+const WORKERS: usize = 64;
 
 const HISTORY: Duration = Duration::from_hours(30 * 24);
 
@@ -30,8 +31,17 @@ pub(super) fn queue(cx: &Context<'_>, raw: &RawQueue) -> QueueConfig {
             messages: or(raw.active_messages.as_ref(), active.messages),
             bytes: or(raw.active_bytes.as_ref(), active.bytes),
         },
+        limits: limits::Config {
+            dedupe: or(raw.dedupe.as_ref(), limits::Config::default().dedupe),
+            backlog: or(raw.backlog.as_ref(), limits::Config::default().backlog),
+        },
         bounces: raw.bounces.as_ref().map(|at| at.value.clone()),
     }
+}
+
+/// The most attempts under way at once.
+pub(super) fn workers(raw: &RawQueue) -> usize {
+    or(raw.workers.as_ref(), WORKERS)
 }
 
 fn key(cx: &Context<'_>, raw: &RawQueue, store: &Path) -> KeySource {

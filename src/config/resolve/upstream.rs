@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::roots::Roots;
-use super::{Context, or, secret, twilio};
+use super::{Context, Sections, or, secret, twilio};
 use crate::config::problem::Span;
 use crate::config::raw::{
     PASSWORD, RawBreaker, RawKind, RawSender, RawSmtp, RawTimeouts, RawUpstream, RawUpstreamTls, Section,
@@ -23,10 +23,10 @@ const MESSAGES_PER_CONNECTION: u32 = 100;
 /// The upstreams, in the order of the file: the order in which they are tried. No text goes to the numbers in `never`.
 pub(super) fn upstreams(
     cx: &Context<'_>,
-    section: &Section<RawUpstream>,
-    senders: &Section<RawSender>,
+    sections: &Sections,
     never: &HashSet<PhoneNumber>,
 ) -> Vec<UpstreamConfig> {
+    let (section, senders) = (&sections.upstreams, &sections.senders);
     if section.is_empty {
         cx.report
             .error(&section.span, "there is no upstream, so nothing can be handed over")

@@ -39,6 +39,18 @@ pub(in crate::config) fn url(text: &str) -> Parsed<(String, String)> {
     Ok((text.to_owned(), name))
 }
 
+/// A domain that links may lead to, in ASCII: `acme.example`, `192.0.2.7`.
+pub(in crate::config) fn link_domain(text: &str) -> Parsed<String> {
+    let wrong = |text: &str| {
+        Wrong::not(text, "a domain").help("write it like \"acme.example\"; subdomains are included")
+    };
+    if text.contains(['/', ':', '*', '@']) || text.starts_with('.') {
+        return Err(wrong(text));
+    }
+    let ascii = if text.is_ascii() { Ok(text.to_owned()) } else { idna::domain_to_ascii_strict(text) };
+    host_name(&ascii.map_err(|_| wrong(text))?).map_err(|_| wrong(text))
+}
+
 /// `https://relay.acme.example`, `http://127.0.0.1:4010/prefix`.
 pub(in crate::config) fn base_url(text: &str) -> Parsed<BaseUrl> {
     let wrong = || Wrong::not(text, "a web address").help("write it like \"https://relay.acme.example\"");
@@ -82,6 +94,17 @@ mod tests {
             "https://\u{202e}.example",
         ] {
             assert!(url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_link_domain_is_a_name_and_nothing_else() {
+        assert_eq!(link_domain("Acme.Example").unwrap(), "acme.example");
+        assert_eq!(link_domain("M\u{fc}ller.example").unwrap(), "xn--mller-kva.example");
+        for text in
+            ["https://acme.example", "*.acme.example", ".acme.example", "acme.example:443", "a b", "", "a@b"]
+        {
+            assert!(link_domain(text).is_err(), "{text}");
         }
     }
 
