@@ -24,6 +24,10 @@ use proptest::prelude::*;
 /// A keyring as it stands in its file.
 const QUEUE_KEY: &str = "lookup AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nseal 1 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n";
 
+/// A file of recognition for a language that is not shipped.
+const OWN_LANGUAGE: &str = "language = \"tlh\"\n[[evidence]]\nname = \"signin.code\"\nfor = [\"signin\"]\n\
+    weights = { subject = 6.0 }\nphrases = [\"mi'wi'meh ngoq\"]\n";
+
 /// A folder with the files that the tests name, and an environment that is the same on every machine.
 struct Machine {
     folder: tempfile::TempDir,
@@ -67,6 +71,12 @@ impl Machine {
             ("state/queue.key", QUEUE_KEY),
             ("state/queue.db", ""),
             ("short.key", "lookup c2hvcnQ=\n"),
+            ("recognition/tlh.toml", OWN_LANGUAGE),
+            ("no-recognition/readme.txt", ""),
+            (
+                "broken-recognition/de.toml",
+                "language = \"de\"\n[[evidence]]\nname = \"one\"\nfor = [\"sign-in\"]\nweights = { text = 1.0 }\nphrases = [\"a\"]\n",
+            ),
             ("credentials/provider", "hunter2"),
             ("credentials/twilio", "hunter2token"),
             ("credentials/queue", QUEUE_KEY),

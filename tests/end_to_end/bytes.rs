@@ -1,5 +1,10 @@
 //! Every byte of a message but the named header fields: messages at the edges of what is allowed, and real ones.
 
+use authrelay::guard::attachment::forbidden;
+use authrelay::guard::links::{LinkGuard, survey};
+use authrelay::mail::Message;
+use authrelay::policy::{Recognition, Text, TextLimits};
+
 use crate::harness::config::{NO_REPLY_ADDRESS, small};
 use crate::harness::mail::{Mail, assert_rewritten, message};
 use crate::harness::relay::Relay;
@@ -124,9 +129,21 @@ fn real_messages_arrive_as_they_are() {
         .collect();
     originals.sort();
     assert!(!originals.is_empty(), "the corpus is empty");
+    let all = originals.len();
+    originals.retain(|(_, raw)| !is_guarded(raw));
+    assert!(originals.len() * 10 >= all * 9, "{} of {all} are left", originals.len());
     let provider = Upstream::accepting();
     let relay = relay_to(&provider, "");
     compare(&relay, &provider, &originals);
+}
+
+/// Whether the guards would refuse it for what it brings along or can't be read of it, whoever sends it.
+fn is_guarded(raw: &[u8]) -> bool {
+    let text = Text::of(&Message::new(raw.to_vec()), &TextLimits::default());
+    let links = survey(&text, None, &Recognition::default());
+    text.parts_left_out
+        || text.enclosures.iter().any(|enclosure| forbidden(enclosure).is_some())
+        || links.objection(LinkGuard::On).is_some()
 }
 
 /// The message with the line ends of SMTP, as a client would bring it.

@@ -15,6 +15,9 @@ const ANNA: &str = "anna@customer.example";
 /// A category's retry clock that a test need not wait for.
 const QUICK: &str = "[categories.password-reset]\nretry = [\"200ms\"]\n";
 
+/// Invitations that go at once.
+const SETTLED: &str = "[categories.invitation]\nsettle = \"0s\"\n";
+
 fn is_dot(moment: Moment<'_>) -> bool {
     matches!(moment, Moment::Dot(_))
 }
@@ -25,7 +28,7 @@ fn each_recipient_has_an_end_of_its_own() {
         Moment::Rcpt("bert@customer.example") => Answer::Reply("550 5.1.1 No such user here"),
         _ => Answer::Accept,
     });
-    let relay = Relay::start(&small(provider.address(), "category = \"invitation\"", ""));
+    let relay = Relay::start(&small(provider.address(), "category = \"invitation\"", SETTLED));
     let to = [ANNA, "bert@customer.example", "carla@customer.example"];
     let invitation = message(&["From: a@legacy.example", "Subject: Join us", "", "Join us."]);
     let id = relay.accept(FROM, &to, &invitation);
@@ -161,7 +164,7 @@ fn a_repeated_message_that_is_answered_is_handed_over() {
     let relay = Relay::start(&small(
         provider.address(),
         "category = \"invitation\"\n",
-        "[categories.invitation]\nretry = [\"1s\"]\n",
+        "[categories.invitation]\nretry = [\"1s\"]\nsettle = \"0s\"\n",
     ));
     let id = relay.accept(FROM, &[ANNA], &password_reset(ANNA));
     relay.wait_event(&id, "handed-over");

@@ -87,6 +87,7 @@ fn an_invitation_never_goes_out_under_the_name_of_the_business() {
         &[
             upstream("own", own.address(), "senders = [\"shop\", \"other\"]"),
             upstream("shared", shared.address(), "senders = [\"no-reply\"]"),
+            "[categories.invitation]\nsettle = \"0s\"\n".to_owned(),
         ],
     );
     let id = relay.accept(FROM, &[ANNA], &password_reset(ANNA));

@@ -2,12 +2,15 @@
 //! provider; the command line beside it.
 
 mod access;
+mod bulk;
 mod bytes;
 mod configuration;
 mod delivery;
 mod entrance;
 mod failover;
 mod first_run;
+mod links;
+mod newer_codes;
 mod operator;
 mod reports;
 mod sms_clients;
