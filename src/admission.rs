@@ -1,6 +1,10 @@
-//! How many connections there may be: in all, and from one address.
+//! What accept loops share: how many connections there may be, in all and from one address, and pauses where accepts fail.
 //!
 //! A place is held by a value and given back when that is dropped, however the session ends.
+
+mod trouble;
+
+pub(crate) use trouble::Trouble;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

@@ -6,6 +6,8 @@
 mod certificates;
 #[path = "support/fake_twilio.rs"]
 mod fake_twilio;
+#[path = "support/hand_over.rs"]
+mod hand_over;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,8 +16,8 @@ use std::time::Duration;
 
 use authrelay::clock::Clock;
 use authrelay::deliver::{
-    BreakerConfig, Config, Delivery, HandOver, Outgoing, Renderer, Text, TlsClient, Trip, TwilioConfig,
-    TwilioFrom, TwilioLogin, Upstream, UpstreamConfig, UpstreamKind,
+    BreakerConfig, Config, Delivery, HandOver, Outgoing, Renderer, Text, TlsClient, TwilioConfig, TwilioFrom,
+    TwilioLogin, Upstream, UpstreamConfig, UpstreamKind,
 };
 use authrelay::event::{Event, Kind};
 use authrelay::ident::{CategoryName, Class, MessageId, SenderName, UpstreamName};
@@ -30,6 +32,7 @@ use authrelay::secret::{LookupKey, Secret};
 use authrelay::sms::Factor;
 use certificates::Authority;
 use fake_twilio::{ACCOUNT, API_KEY, API_SECRET, AUTH_TOKEN, Act, FakeTwilio, Seen};
+use hand_over::{class, kind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
@@ -85,33 +88,6 @@ async fn send_to(upstream: &Upstream, to: &str) -> HandOver {
 
 async fn send(upstream: &Upstream) -> HandOver {
     send_to(upstream, TO).await
-}
-
-fn kind(hand_over: &HandOver) -> &'static str {
-    match hand_over {
-        HandOver::Accepted { .. } => "accepted",
-        HandOver::Taken { .. } => "taken",
-        HandOver::Refused(_) => "refused",
-        HandOver::Deferred(_) => "deferred",
-        HandOver::InDoubt(_) => "in doubt",
-        HandOver::Unavailable(_, Trip::AtOnce) => "unavailable at once",
-        HandOver::Unavailable(_, Trip::Counted) => "unavailable",
-        HandOver::Unavailable(_, Trip::For(_)) => "unavailable for a while",
-        HandOver::Unfit(_) => "unfit",
-        HandOver::SenderRefused(_) => "sender refused",
-    }
-}
-
-fn class(hand_over: &HandOver) -> Option<ReasonClass> {
-    match hand_over {
-        HandOver::Accepted { .. } | HandOver::Taken { .. } => None,
-        HandOver::Refused(reason)
-        | HandOver::Deferred(reason)
-        | HandOver::InDoubt(reason)
-        | HandOver::Unavailable(reason, _)
-        | HandOver::Unfit(reason)
-        | HandOver::SenderRefused(reason) => Some(reason.class),
-    }
 }
 
 fn names(seen: &Seen) -> Vec<&str> {

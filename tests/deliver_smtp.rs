@@ -1,40 +1,16 @@
 //! An SMTP upstream that misbehaves at every step, and what the delivery makes of it.
 
+#[path = "support/hand_over.rs"]
+mod hand_over;
 mod support;
 
 use std::time::Duration;
 
-use authrelay::deliver::{HandOver, Trip};
+use authrelay::deliver::HandOver;
 use authrelay::outcome::ReasonClass;
+use hand_over::{class, kind};
 use support::scripted_upstream::{ALL_OFFERS, Act, ScriptedUpstream, Step, Tls};
 use support::{PLAIN, send, send_to, smtp, upstream};
-
-fn kind(hand_over: &HandOver) -> &'static str {
-    match hand_over {
-        HandOver::Accepted { .. } => "accepted",
-        HandOver::Taken { .. } => "taken",
-        HandOver::Refused(_) => "refused",
-        HandOver::Deferred(_) => "deferred",
-        HandOver::InDoubt(_) => "in doubt",
-        HandOver::Unavailable(_, Trip::AtOnce) => "unavailable at once",
-        HandOver::Unavailable(_, Trip::Counted) => "unavailable",
-        HandOver::Unavailable(_, Trip::For(_)) => "unavailable for a while",
-        HandOver::Unfit(_) => "unfit",
-        HandOver::SenderRefused(_) => "sender refused",
-    }
-}
-
-fn class(hand_over: &HandOver) -> Option<ReasonClass> {
-    match hand_over {
-        HandOver::Accepted { .. } | HandOver::Taken { .. } => None,
-        HandOver::Refused(reason)
-        | HandOver::Deferred(reason)
-        | HandOver::InDoubt(reason)
-        | HandOver::Unavailable(reason, _)
-        | HandOver::Unfit(reason)
-        | HandOver::SenderRefused(reason) => Some(reason.class),
-    }
-}
 
 #[tokio::test]
 async fn every_act_at_every_step_means_one_thing() {

@@ -3,7 +3,7 @@
 //! The socket and the signal to stop come from the caller. Nothing that a peer does, and no shortage of our own, ends
 //! the loop; only the signal does.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use axum::Router;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admission, Crowded, Place};
+use crate::admission::{Admission, Crowded, Place, Trouble};
 use crate::ident::ListenerName;
 
 use super::connection::{Answers, converse, handshake};
@@ -190,86 +190,9 @@ fn note(ended: Result<(), JoinError>) {
     }
 }
 
-/// What is remembered of failed accepts. When descriptors or memory have run out, accept fails at once again and again:
-/// without a pause the loop would spin, and without end it must go on.
-#[derive(Debug, Default)]
-struct Trouble {
-    pause: Duration,
-    until: Option<Instant>,
-}
-
-impl Trouble {
-    const FIRST_PAUSE: Duration = Duration::from_millis(10);
-    const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-    fn with(&mut self, error: &io::Error, listener: &ListenerName) {
-        if is_of_the_peer(error) {
-            tracing::debug!(%listener, %error, "a connection broke before it was accepted");
-            return;
-        }
-        if self.pause.is_zero() {
-            tracing::error!(%listener, %error, "connections can't be accepted; trying again until they can");
-        }
-        self.pause = (self.pause * 2).clamp(Self::FIRST_PAUSE, Self::LONGEST_PAUSE);
-        self.until = Some(Instant::now() + self.pause);
-    }
-
-    fn over(&mut self) {
-        *self = Self::default();
-    }
-
-    fn is_pausing(&self) -> bool {
-        self.until.is_some()
-    }
-
-    /// Completes when the pause is over; never, when there is none.
-    async fn pause_end(&mut self) {
-        match self.until {
-            Some(until) => {
-                sleep_until(until).await;
-                self.until = None;
-            }
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// Errors of one connection that broke before it was accepted: the next one may be fine.
-fn is_of_the_peer(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionRefused
-            | ErrorKind::Interrupted
-            | ErrorKind::TimedOut
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable
-            | ErrorKind::NetworkDown
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_shortage_of_descriptors_makes_the_loop_pause_longer_and_longer_but_never_stop() {
-        let name = ListenerName::new("otp");
-        let mut trouble = Trouble::default();
-        trouble.with(&io::Error::from(ErrorKind::ConnectionAborted), &name);
-        assert!(!trouble.is_pausing());
-        let too_many_files = io::Error::from_raw_os_error(24);
-        for expected in [10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
-            let before = Instant::now();
-            trouble.with(&too_many_files, &name);
-            trouble.pause_end().await;
-            assert_eq!(before.elapsed(), Duration::from_millis(expected));
-            assert!(!trouble.is_pausing());
-        }
-        trouble.over();
-        assert_eq!(trouble.pause, Duration::ZERO);
-    }
 
     #[tokio::test]
     async fn one_address_has_a_share_but_this_machine_speaks_for_many() {

@@ -3,17 +3,16 @@
 //! Sockets and the signal to stop come from the caller. Nothing that a peer does, and no shortage of our own, ends the
 //! loop; only the signal does.
 
-use std::io::{self, ErrorKind, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::admission::{Admission, Crowded};
+use crate::admission::{Admission, Crowded, Trouble};
 use crate::outcome::{Detail, Reply};
 
 use super::budget::Budget;
@@ -82,7 +81,7 @@ pub async fn run(listener: TcpListener, config: ListenerConfig, server: Server, 
                     trouble.over();
                     admit(stream, from, &config, &server, &shutdown, &mut sessions);
                 }
-                Err(error) => trouble.with(&error, &config),
+                Err(error) => trouble.with(&error, &config.name),
             },
             () = trouble.pause_end() => {}
         }
@@ -150,94 +149,5 @@ fn note(ended: Result<(), JoinError>) {
     match ended {
         Err(error) if error.is_panic() => error!("a session ended by a defect"),
         Ok(()) | Err(_) => {}
-    }
-}
-
-/// What is remembered of failed accepts. When descriptors or memory have run out, accept fails at once again and again:
-/// without a pause the loop would spin, and without end it must go on.
-#[derive(Debug, Default)]
-struct Trouble {
-    pause: Duration,
-    until: Option<tokio::time::Instant>,
-}
-
-impl Trouble {
-    const FIRST_PAUSE: Duration = Duration::from_millis(10);
-    const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-    fn with(&mut self, error: &io::Error, config: &ListenerConfig) {
-        if is_of_the_peer(error) {
-            debug!(listener = %config.name, %error, "a connection broke before it was accepted");
-            return;
-        }
-        if self.pause.is_zero() {
-            error!(listener = %config.name, %error, "connections can't be accepted; trying again until they can");
-        }
-        self.pause = (self.pause * 2).clamp(Self::FIRST_PAUSE, Self::LONGEST_PAUSE);
-        self.until = Some(tokio::time::Instant::now() + self.pause);
-    }
-
-    fn over(&mut self) {
-        *self = Self::default();
-    }
-
-    fn is_pausing(&self) -> bool {
-        self.until.is_some()
-    }
-
-    /// Completes when the pause is over; never, when there is none.
-    async fn pause_end(&mut self) {
-        match self.until {
-            Some(until) => {
-                tokio::time::sleep_until(until).await;
-                self.until = None;
-            }
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// Errors of one connection that broke before it was accepted: the next one may be fine.
-fn is_of_the_peer(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionRefused
-            | ErrorKind::Interrupted
-            | ErrorKind::TimedOut
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable
-            | ErrorKind::NetworkDown
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_shortage_of_descriptors_makes_the_loop_pause_longer_and_longer_but_never_stop() {
-        let config = ListenerConfig {
-            name: "mx".into(),
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            tls: ListenerTls::Off,
-            plaintext_auth: Vec::new(),
-            bare_lf: None,
-            smtputf8: false,
-        };
-        let mut trouble = Trouble::default();
-        trouble.with(&io::Error::from(ErrorKind::ConnectionAborted), &config);
-        assert!(!trouble.is_pausing());
-        let too_many_files = io::Error::from_raw_os_error(24);
-        for expected in [10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
-            let before = tokio::time::Instant::now();
-            trouble.with(&too_many_files, &config);
-            trouble.pause_end().await;
-            assert_eq!(before.elapsed(), Duration::from_millis(expected));
-            assert!(!trouble.is_pausing());
-        }
-        trouble.over();
-        assert_eq!(trouble.pause, Duration::ZERO);
     }
 }
