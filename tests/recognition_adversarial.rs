@@ -140,6 +140,12 @@ fn dressed(
         ),
         made("footer", own_subject, format!("{shown}<hr><p><small>{request}</small></p>"), None),
         made("second alternative", subject, shown.clone(), Some(format!("{request}\n\n{TOKEN_LINK}"))),
+        made(
+            "text advertises",
+            subject,
+            page(request, button),
+            Some(advertisement.replace("LINK", "https://app.kestrel.example/")),
+        ),
         made("homoglyphs", &homoglyphs(own_subject), page(&homoglyphs(advertisement), "»"), None),
         made("zero width", &zero_width(own_subject), page(&zero_width(advertisement), "»"), None),
     ]

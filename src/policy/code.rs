@@ -7,18 +7,32 @@ use std::borrow::Cow;
 
 use super::normalize::{ascii_digit, is_invisible, is_unspaced};
 
+/// Something that may be a code.
+pub(super) struct Found {
+    /// Where it begins, as a byte offset into its line.
+    pub at: usize,
+    /// As it would be typed: in ASCII, and digits without the gaps and dashes between them.
+    pub code: String,
+}
+
 /// Where in `line` something stands that may be a code: byte offsets of its start.
+#[cfg(test)]
 pub(super) fn codes(line: &str) -> Vec<usize> {
+    found(line).into_iter().map(|found| found.at).collect()
+}
+
+/// What in `line` may be a code, in the order of the line.
+pub(super) fn found(line: &str) -> Vec<Found> {
     let words = words(line);
     let whole: Vec<&str> = words.iter().map(|(_, word)| trim(word)).filter(|word| !word.is_empty()).collect();
-    if let Some(&(start, _)) = words.first()
+    if let Some(&(at, _)) = words.first()
         && whole.len() <= 9
         && is_spelled_out(&whole)
     {
-        return vec![start];
+        return vec![Found { at, code: whole.concat() }];
     }
     let mut found = Vec::new();
-    for (index, (start, word)) in words.iter().enumerate() {
+    for (index, (at, word)) in words.iter().enumerate() {
         let after_colon =
             index.checked_sub(1).is_some_and(|before| words[before].1.ends_with([':', '\u{ff1a}']));
         let place = match () {
@@ -27,12 +41,21 @@ pub(super) fn codes(line: &str) -> Vec<usize> {
             () => Place::InSentence,
         };
         let pair = words.get(index + 1).map(|(_, next)| (trim(word), trim(next)));
-        let split = pair.is_some_and(|(one, two)| is_half(one) && is_half(two) && one.len() == two.len());
-        if split || is_code(trim(word), place) || code_after_inner_colon(word) {
-            found.push(*start);
-        }
+        let halves = pair.filter(|(one, two)| is_half(one) && is_half(two) && one.len() == two.len());
+        let code = match halves {
+            Some((one, two)) => Some([one, two].concat()),
+            None if is_code(trim(word), place) => Some(typed(trim(word))),
+            None => code_after_inner_colon(word).map(typed),
+        };
+        found.extend(code.map(|code| Found { at: *at, code }));
     }
     found
+}
+
+/// Dashes between digits are there to be read, and not to be typed; beside letters nobody can tell.
+fn typed(code: &str) -> String {
+    let digits = code.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    if digits { code.replace('-', "") } else { code.to_owned() }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -157,11 +180,11 @@ fn is_spelled_out(words: &[&str]) -> bool {
 }
 
 /// `code:123456`, also with the colon of Chinese and Japanese text.
-fn code_after_inner_colon(word: &str) -> bool {
-    let Some((label, code)) = word.split_once([':', '\u{ff1a}']) else {
-        return false;
-    };
-    label.chars().last().is_some_and(char::is_alphabetic) && is_code(trim(code), Place::AfterColon)
+fn code_after_inner_colon(word: &str) -> Option<&str> {
+    let (label, code) = word.split_once([':', '\u{ff1a}'])?;
+    let code = trim(code);
+    (label.chars().last().is_some_and(char::is_alphabetic) && is_code(code, Place::AfterColon))
+        .then_some(code)
 }
 
 #[cfg(test)]
@@ -199,6 +222,24 @@ mod tests {
             ("४८१ ५१६", 0),
         ] {
             assert_eq!(codes(line).first(), Some(&at), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_given_as_it_is_typed() {
+        for (line, typed) in [
+            ("Use 938271 to sign in", "938271"),
+            ("  481 516", "481516"),
+            ("123-456", "123456"),
+            ("1 2 3 4 5 6", "123456"),
+            ("Code:938271", "938271"),
+            ("认证码：「482913」", "482913"),
+            ("رمز: \u{202b}٤٨١٥١٦\u{202c}،", "481516"),
+            ("XK4T-9PQ2", "XK4T-9PQ2"),
+            ("Code: k3x9pa", "k3x9pa"),
+        ] {
+            let codes: Vec<String> = found(line).into_iter().map(|found| found.code).collect();
+            assert_eq!(codes, [typed], "{line}");
         }
     }
 

@@ -28,7 +28,8 @@ pub use limit::{BurstLimit, Limit};
 pub use mime::Enclosure;
 pub use normalize::plain_letters;
 pub use recognition::{
-    Examination, OperatingPoint, Recognition, RecognitionError, Recognized, Said, Standing, Strictness,
+    Examination, NoCode, OperatingPoint, Recognition, RecognitionError, Recognized, Said, Standing,
+    Strictness,
 };
 pub use rule::{Condition, Field, Rule};
 pub use shape::{Shape, shape};

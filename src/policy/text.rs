@@ -8,7 +8,7 @@ use std::fmt;
 
 use mail_parser::{HeaderValue, MessageParser, parsers::MessageStream};
 
-use super::code::codes;
+use super::code;
 use super::html;
 use super::mime::{self, Enclosure, Leaf, Markup};
 use super::target::{Target, Targets};
@@ -185,7 +185,7 @@ impl Text {
     /// Whether it shows something that may be a one-time code.
     pub fn has_code(&self) -> bool {
         let paragraphs = self.bodies.iter().flat_map(|body| &body.paragraphs);
-        paragraphs.flat_map(|paragraph| &paragraph.lines).any(|line| !codes(line).is_empty())
+        paragraphs.flat_map(|paragraph| &paragraph.lines).any(|line| !code::found(line).is_empty())
     }
 
     /// The different link targets of all parts.

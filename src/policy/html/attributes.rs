@@ -34,6 +34,8 @@ pub(super) enum Leads {
     Shown,
     /// `srcset`: several
     ShownSet,
+    /// `srcdoc`: a whole page
+    Page,
 }
 
 impl<'a> Attributes<'a> {
@@ -82,6 +84,7 @@ impl<'a> Attributes<'a> {
             b"http-equiv" => self.refreshes |= decode_entities(value).trim().eq_ignore_ascii_case("refresh"),
             b"xlink:href" => self.addresses.push((Leads::Href, value)),
             b"action" | b"formaction" => self.addresses.push((Leads::Action, value)),
+            b"srcdoc" => self.addresses.push((Leads::Page, value)),
             b"srcset" | b"imagesrcset" => self.addresses.push((Leads::ShownSet, value)),
             b"src" | b"background" | b"poster" | b"data" | b"lowsrc" | b"dynsrc" => {
                 self.addresses.push((Leads::Shown, value));

@@ -22,6 +22,10 @@ impl Reader {
                         self.targets.add(TargetKind::Embedded, one);
                     }
                 }
+                // Few programs show it, and those make a link of every link in it.
+                Leads::Page => in_text(&address, &mut |one| {
+                    self.targets.add(TargetKind::Link, one);
+                }),
                 Leads::Href | Leads::Action | Leads::Shown => {
                     let place = self.targets.add(kind(leads, name, attributes), &address);
                     places.extend(place.filter(|_| leads == Leads::Href));
@@ -60,7 +64,7 @@ fn kind(leads: Leads, name: &str, attributes: &Attributes<'_>) -> TargetKind {
         Leads::Shown | Leads::ShownSet => TargetKind::Embedded,
         Leads::Href if matches!(name, "link" | "image" | "use" | "pattern") => TargetKind::Embedded,
         Leads::Href if name.ends_with("rect") || looks_like_a_button(attributes) => TargetKind::Button,
-        Leads::Href => TargetKind::Link,
+        Leads::Href | Leads::Page => TargetKind::Link,
     }
 }
 

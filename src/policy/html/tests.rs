@@ -86,6 +86,10 @@ fn addresses_are_found_wherever_they_stand() {
             one(TargetKind::Link, "https://a.b/", ""),
         ),
         ("<div hidden><a href=https://a.b/>x</a></div>", one(TargetKind::Link, "https://a.b/", "")),
+        (
+            "<iframe srcdoc='&lt;a href=&quot;https://a.b/&quot;&gt;'>",
+            one(TargetKind::Link, "https://a.b/", ""),
+        ),
         ("<iframe src=https://a.b/></iframe>", one(TargetKind::Embedded, "https://a.b/", "")),
         (
             "<meta content='5;URL=https://a.b/' http-equiv=Refresh>",

@@ -213,6 +213,13 @@ pub(super) enum Feature {
     Percent,
     /// A code, and nothing else, on a line.
     CodeAlone,
+    /// Such a code stands in the subject too.
+    CodeInSubject,
+    /// A short message with a code, or with one link or two that carry tokens, and little else to follow; and next to
+    /// nothing in it speaks for an open category.
+    OneThing,
+    /// No link carries a token.
+    NoTokenLink,
     /// The subject answers or forwards: `Re:`, `AW:`, `Fwd:`.
     ReplySubject,
     /// `List-Unsubscribe`.
@@ -239,6 +246,8 @@ pub(super) enum Feature {
     MixedScript,
     /// A long text part in which nothing speaks for any guarded category.
     OtherAlternative,
+    /// One of several text parts speaks, by itself, for an open category more than for any guarded one.
+    RefusedPart,
 }
 
 #[derive(Deserialize)]

@@ -42,7 +42,7 @@ impl Recognition {
             .collect()
     }
 
-    fn speaks_for_guarded(&self, group: &Group) -> bool {
+    pub(super) fn speaks_for_guarded(&self, group: &Group) -> bool {
         group
             .categories
             .iter()

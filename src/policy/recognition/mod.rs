@@ -10,7 +10,9 @@
 mod data;
 mod lines;
 mod matcher;
+mod parts;
 mod pattern;
+mod purpose;
 mod score;
 mod view;
 
@@ -23,6 +25,7 @@ use matcher::Matcher;
 
 pub use data::{OperatingPoint, RecognitionError, Strictness};
 pub use lines::Said;
+pub use purpose::NoCode;
 pub use score::Standing;
 
 /// The data files compiled into the program: name and text.
@@ -141,6 +144,11 @@ impl Recognition {
     /// The same, as strict as that.
     pub fn at(&self, strictness: Strictness) -> Self {
         Self { compiled: Arc::clone(&self.compiled), strictness }
+    }
+
+    /// Whether both were compiled at once, from the same files.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.compiled, &other.compiled)
     }
 
     /// How strict it is.

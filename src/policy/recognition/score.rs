@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use super::super::normalize::is_unspaced;
 use super::data::{Feature, Knowledge, Needs, OperatingPoint, Weights};
 use super::matcher::Hit;
-use super::view::{Stretch, View};
+use super::parts;
+use super::view::{Stretch, View, signs};
 use super::{Examination, Recognized};
 use crate::policy::{Evidence, Text};
-
-/// Text parts shorter than this need not say what the message is.
-const OTHER_ALTERNATIVE_LETTERS: usize = 300;
 
 /// The categories a decision was between.
 #[derive(Clone, Debug, Default)]
@@ -52,13 +50,16 @@ pub(super) fn judge(
     let concepts = tally.add_phrases(view, hits);
     tally.add_alone(&concepts);
     tally.add_spoilt(hits);
-    tally.add_structure(&features(knowledge, text, view, hits));
+    let mut features = features(knowledge, text, view, hits);
+    // Few words leave little room for doubt, where none of them raises any.
+    features.retain(|&feature| feature != Feature::OneThing || !tally.is_disputed());
+    tally.add_structure(&features);
     tally.decide(point, Act { code: view.has_code(), link: !text.links().is_empty() })
 }
 
 /// The hits without single words of languages that the message is not written in: "fest" is a party in Swedish, and half
 /// of a verb in German. A language is spoken where two of its words are found side by side.
-fn in_spoken_languages(knowledge: &Knowledge, view: &View, hits: &[Hit]) -> Vec<Hit> {
+pub(super) fn in_spoken_languages(knowledge: &Knowledge, view: &View, hits: &[Hit]) -> Vec<Hit> {
     let is_word = |hit: &Hit| {
         let matched = &view.text[hit.start..hit.end];
         !matched.contains(' ') && !matched.contains(is_unspaced)
@@ -102,7 +103,7 @@ struct Tally<'a> {
 
 /// Places in which a concept counts once each: the best of its hits there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Slot {
+pub(super) enum Slot {
     Subject,
     Header,
     Button,
@@ -111,9 +112,9 @@ enum Slot {
 
 /// The best hit of a concept in one slot.
 #[derive(Clone, Copy)]
-struct Best {
+pub(super) struct Best {
     group: usize,
-    weight: f64,
+    pub weight: f64,
     place: &'static str,
     start: usize,
     end: usize,
@@ -172,6 +173,12 @@ impl Tally<'_> {
                 self.add(spoilt.category, "structure.Spoilt".to_owned(), "structure", "", spoilt.weight);
             }
         }
+    }
+
+    /// Whether anything that weighs more than a hint speaks for an open category.
+    fn is_disputed(&self) -> bool {
+        let mut known = self.scores.iter().zip(&self.knowledge.categories);
+        known.any(|(score, known)| !known.guarded && score.is_some_and(|score| score >= DISPUTED))
     }
 
     fn add_structure(&mut self, features: &[Feature]) {
@@ -249,7 +256,13 @@ impl Tally<'_> {
 
 /// What a hit weighs, if it counts at all. What nobody sees, and what are another's words, never speaks for a guarded
 /// category.
-fn weigh(weights: &Weights, factor: f64, hit: &Hit, view: &View, guarded: bool) -> Option<(Slot, Best)> {
+pub(super) fn weigh(
+    weights: &Weights,
+    factor: f64,
+    hit: &Hit,
+    view: &View,
+    guarded: bool,
+) -> Option<(Slot, Best)> {
     let (slot, place, weight) = match hit.stretch {
         Stretch::Subject => (Slot::Subject, "subject", weights.subject),
         Stretch::Header => (Slot::Header, "header", weights.header),
@@ -284,6 +297,7 @@ fn is_said(stretch: Stretch) -> bool {
 
 fn features(knowledge: &Knowledge, text: &Text, view: &View, hits: &[Hit]) -> Vec<Feature> {
     let links = text.links();
+    let tokens = links.iter().filter(|link| has_token(link)).count();
     let prices = prices(text);
     let longest = view.letters.iter().copied().max().unwrap_or(0);
     let has_field = |name: &str| text.fields.iter().any(|(field, _)| field == name);
@@ -292,7 +306,9 @@ fn features(knowledge: &Knowledge, text: &Text, view: &View, hits: &[Hit]) -> Ve
     });
     [
         (Feature::Code, view.has_code()),
-        (Feature::TokenLink, links.iter().any(|link| has_token(link))),
+        (Feature::TokenLink, tokens > 0),
+        (Feature::NoTokenLink, tokens == 0),
+        (Feature::OneThing, longest <= SHORT_LETTERS && links.len() <= FEW_LINKS && is_one(tokens, view)),
         (Feature::ManyLinks, links.len() >= 15),
         (Feature::VeryManyLinks, links.len() >= 30),
         (Feature::LongText, longest > 2_500),
@@ -300,7 +316,8 @@ fn features(knowledge: &Knowledge, text: &Text, view: &View, hits: &[Hit]) -> Ve
         (Feature::Price, prices == 1),
         (Feature::Prices, prices >= 2),
         (Feature::Percent, has_percent(text)),
-        (Feature::CodeAlone, view.code_alone),
+        (Feature::CodeAlone, !view.codes_alone.is_empty()),
+        (Feature::CodeInSubject, is_code_in_subject(text, view)),
         (Feature::ListUnsubscribe, has_field("list-unsubscribe")),
         (Feature::ListId, has_field("list-id")),
         (Feature::ListPost, has_field("list-post")),
@@ -313,29 +330,31 @@ fn features(knowledge: &Knowledge, text: &Text, view: &View, hits: &[Hit]) -> Ve
         (Feature::Attachment, text.attachments > 0),
         (Feature::Incomplete, text.incomplete),
         (Feature::MixedScript, view.mixed_script),
-        (Feature::OtherAlternative, says_something_else(knowledge, view, hits)),
+        (Feature::OtherAlternative, parts::says_something_else(knowledge, view, hits)),
+        (Feature::RefusedPart, parts::is_one_refused(knowledge, view, hits)),
     ]
     .into_iter()
     .filter_map(|(feature, present)| present.then_some(feature))
     .collect()
 }
 
-/// Whether a part of some length holds nothing that speaks for a guarded category: one alternative may be dressed up.
-fn says_something_else(knowledge: &Knowledge, view: &View, hits: &[Hit]) -> bool {
-    let supports = |body: usize| {
-        hits.iter().filter(|hit| hit.stretch == Stretch::Body(body)).any(|hit| {
-            let group = &knowledge.groups[hit.group];
-            group.categories.iter().any(|&(category, factor)| {
-                knowledge.categories[category].guarded
-                    && weigh(&group.weights, factor, hit, view, true)
-                        .is_some_and(|(_, best)| best.weight > 0.0)
-            })
-        })
-    };
-    view.letters
-        .iter()
-        .enumerate()
-        .any(|(body, &letters)| letters > OTHER_ALTERNATIVE_LETTERS && !supports(body))
+/// What an open category has to weigh for a message to be no longer a clear matter.
+const DISPUTED: f64 = 1.5;
+/// A message that asks for one thing is no longer than this.
+const SHORT_LETTERS: usize = 700;
+/// And leads to no more places: the page, the site, help, the same page once more.
+const FEW_LINKS: usize = 5;
+
+/// One page to open, or to accept and to decline; or a code to type.
+fn is_one(tokens: usize, view: &View) -> bool {
+    tokens == 1 || tokens == 2 || tokens == 0 && view.has_code()
+}
+
+fn is_code_in_subject(text: &Text, view: &View) -> bool {
+    !view.codes_alone.is_empty() && {
+        let subject = signs(&text.subject);
+        view.codes_alone.iter().any(|code| subject.contains(code.as_str()))
+    }
 }
 
 /// A long run of letters and digits mixed, as tokens are, after the host of a link.

@@ -190,6 +190,36 @@ fn an_alternative_that_says_something_else_is_seen() {
 }
 
 #[test]
+fn a_part_that_would_be_refused_alone_hides_behind_no_other() {
+    let reset =
+        format!("<p>You asked for a new password.</p><p><a href=\"{RESET_LINK}\">Reset password</a></p>");
+    let message = |kind: &str, plain: &str, html: &str| {
+        format!(
+            "Subject: Reset your password\nContent-Type: multipart/{kind}; boundary=b\n\n--b\n\
+             Content-Type: text/plain\n\n{plain}\n--b\nContent-Type: text/html\n\n{html}\n--b--\n"
+        )
+    };
+    let honest = format!("You asked for a new password. Reset password: {RESET_LINK}");
+    let advertisements = [
+        "Our summer sale: chairs and lamps at a discount, only this week. Shop now.",
+        "Register now for our free webinar and save your seat.",
+        "Your invoice for August is ready. Thank you for your order.",
+        "Your password has been changed. If it was not you, contact support at once.",
+    ];
+    for kind in ["alternative", "mixed"] {
+        assert!(passes(&message(kind, &honest, &reset)), "{kind}");
+        for other in advertisements {
+            assert!(!passes(&message(kind, other, &reset)), "{kind}, text: {other}");
+            assert!(!passes(&message(kind, &honest, &format!("<p>{other}</p>"))), "{kind}, HTML: {other}");
+        }
+    }
+    // A text part that only points to the other, and the footer of a list, say nothing that would be refused.
+    for small in ["This message is in HTML.", "You can unsubscribe from other mail in your settings."] {
+        assert!(passes(&message("alternative", small, &reset)), "{small}");
+    }
+}
+
+#[test]
 fn template_names_in_the_header_are_evidence() {
     let plain = format!("Subject: Acme\n\nPlease go on here: {RESET_LINK}\n");
     assert_eq!(category(&plain), None);

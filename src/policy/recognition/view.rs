@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::super::code::codes;
+use super::super::code;
 use super::super::normalize::{Noticed, is_ideographic, is_unspaced, normalize_into};
 use super::super::text::{Body, Paragraph, Text, link_in};
 
@@ -29,21 +29,30 @@ pub(super) enum Stretch {
     Quoted,
 }
 
+/// What may be a code, as it would be typed.
+pub(super) struct Code {
+    /// Where it begins, or near that.
+    at: usize,
+    pub value: String,
+    /// Whether a person sees it: in the subject, or in the text of a body.
+    pub is_shown: bool,
+}
+
 /// The searchable form of a text.
 #[derive(Default)]
 pub(super) struct View {
     pub text: String,
     /// Where each stretch begins, ascending.
     stretches: Vec<(usize, Stretch)>,
-    /// Where codes stand, ascending.
-    codes: Vec<usize>,
+    /// What may be a code, in the order of the text.
+    codes: Vec<Code>,
     /// Where each body begins.
     bodies: Vec<usize>,
     /// How many letters and digits each body shows.
     pub letters: Vec<usize>,
     pub mixed_script: bool,
-    /// A line holds a code and nothing else.
-    pub code_alone: bool,
+    /// The codes that have a line to themselves, without what sets their signs apart.
+    pub codes_alone: Vec<String>,
     /// All letters, and the octets their scripts take.
     written: Noticed,
 }
@@ -67,6 +76,11 @@ impl View {
         after.checked_sub(1).map_or(Stretch::Subject, |index| self.stretches[index].1)
     }
 
+    /// The body that `at` lies in, its buttons and what it does not show included.
+    pub(super) fn body_at(&self, at: usize) -> Option<usize> {
+        self.bodies.partition_point(|&start| start <= at).checked_sub(1)
+    }
+
     /// Whether `at` lies in the first lines of the body.
     pub(super) fn is_early(&self, body: usize, at: usize) -> bool {
         self.bodies.get(body).is_some_and(|&start| at < start + self.octets(FIRST_BYTES))
@@ -74,10 +88,20 @@ impl View {
 
     /// Whether a code stands near the words from `start` to `end`.
     pub(super) fn is_near_code(&self, start: usize, end: usize) -> bool {
+        !self.codes_near(start, end).is_empty()
+    }
+
+    /// The codes near the words from `start` to `end`.
+    pub(super) fn codes_near(&self, start: usize, end: usize) -> &[Code] {
         let near = self.octets(NEAR_BYTES);
-        let from = start.saturating_sub(near);
-        let first = self.codes.partition_point(|&code| code < from);
-        self.codes.get(first).is_some_and(|&code| code <= end + near)
+        let from = self.codes.partition_point(|code| code.at < start.saturating_sub(near));
+        let to = self.codes.partition_point(|code| code.at <= end + near);
+        self.codes.get(from..to).unwrap_or_default()
+    }
+
+    /// All that may be codes.
+    pub(super) fn codes(&self) -> &[Code] {
+        &self.codes
     }
 
     /// What is `latin` octets long in Latin letters, in the letters of this text.
@@ -138,12 +162,17 @@ impl View {
         }
         // The offset is that of the written line; it need only be near.
         let len = self.text.len() - start;
-        let found = codes(line);
-        self.code_alone |= matches!(stretch, Stretch::Body(_))
-            && found.len() == 1
-            && line.len() <= CODE_LINE_BYTES
-            && !line.contains(char::is_whitespace);
-        self.codes.extend(found.into_iter().map(|at| start + at.min(len)));
+        let found = code::found(line);
+        if matches!(stretch, Stretch::Body(_)) && found.len() == 1 && is_code_line(line) {
+            self.codes_alone.push(signs(line));
+        }
+        let is_shown = matches!(stretch, Stretch::Subject | Stretch::Body(_));
+        let placed = found.into_iter().map(|found| Code {
+            at: start + found.at.min(len),
+            value: found.code,
+            is_shown,
+        });
+        self.codes.extend(placed);
         self.written.letters - before
     }
 
@@ -175,8 +204,19 @@ impl View {
     }
 }
 
-/// A line that is this short and has no space in it holds a code and nothing else, if it holds one.
-const CODE_LINE_BYTES: usize = 16;
+/// A line that is this short holds a code and nothing else, if it holds one: it has no space in it, or digits alone.
+const CODE_LINE_BYTES: usize = 20;
+
+fn is_code_line(line: &str) -> bool {
+    line.len() <= CODE_LINE_BYTES
+        && (!line.contains(char::is_whitespace)
+            || line.chars().all(|c| c.is_numeric() || c.is_whitespace() || c == '-'))
+}
+
+/// The letters and digits of `text`, in one case.
+pub(super) fn signs(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_uppercase()).collect()
+}
 
 /// What a quotation in a stretch is, where quotations count.
 fn quoted_of(stretch: Stretch) -> Option<Stretch> {
