@@ -8,7 +8,7 @@ use std::time::Duration;
 use authrelay::callback::{Handler as _, Report, Verdict};
 use authrelay::clock::{Clock, Timestamp};
 use authrelay::config::{self, Environment};
-use authrelay::deliver::{Delivery, Outgoing, Renderer};
+use authrelay::deliver::{Delivery, InForce, Outgoing, Renderer};
 use authrelay::event::Kind;
 use authrelay::ident::{ClientName, MessageId, SenderName, UpstreamName};
 use authrelay::mail::{Message, PhoneNumber, Recipient};
@@ -103,7 +103,7 @@ impl House {
         let store = SqliteStore::open(&path, Arc::clone(&keyring), Clock::System).unwrap();
         let active = Active::new(config.queue.active);
         let queue = Queue::new(Arc::new(store), keyring.lookup_key(), Clock::System, active);
-        let current = Current::new(Snapshot::new(config).unwrap());
+        let current = Current::new(Snapshot::new(config));
         let codes = codes(&current, &queue, Clock::System);
         Self { codes, queue, current, _folder: folder }
     }
@@ -137,8 +137,10 @@ fn codes(current: &Current, queue: &Arc<Queue>, clock: Clock) -> Codes {
     let config = current.clone();
     let delivery = Delivery::start(
         Arc::clone(queue),
-        Arc::new(move || Arc::clone(&config.get().config.deliver)),
-        Arc::new(NoMail),
+        Arc::new(move || {
+            let config = Arc::clone(&config.get().config.deliver);
+            InForce { config, renderer: Arc::new(NoMail) }
+        }),
         Arc::new(|_, _| vec![Duration::from_secs(1)]),
         clock,
         stop,

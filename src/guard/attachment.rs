@@ -53,6 +53,8 @@ const MARKS: &[(usize, &[u8], Forbidden)] = &[
     (0, b"L\0\0\0\x01\x14\x02\0", Forbidden::Executable),
     (0, b"[InternetShortcut]", Forbidden::Executable),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Forbidden::CompoundDocument),
+    // Compiled help of Windows.
+    (0, b"ITSF", Forbidden::Executable),
     (0, b"PK\x03\x04", Forbidden::Archive),
     (0, b"PK\x05\x06", Forbidden::Archive),
     (0, b"PK\x07\x08", Forbidden::Archive),
@@ -85,7 +87,8 @@ const MARKS: &[(usize, &[u8], Forbidden)] = &[
 ];
 
 /// How a file begins that a browser shows as a page, in lower case.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
+    "<?xml",
     "<!doctype html",
     "<html",
     "<head",
@@ -151,7 +154,6 @@ fn is_page(head: &[u8]) -> bool {
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
     let start = String::from_utf8_lossy(&text[..text.len().min(512)]).to_ascii_lowercase();
     PAGES.iter().any(|page| start.starts_with(page))
-        || start.starts_with("<?xml") && (start.contains("<svg") || start.contains("<html"))
 }
 
 #[cfg(test)]

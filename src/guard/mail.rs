@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::attachment::{self, Forbidden};
 use super::links::{self, Domains, LinkGuard, Seen, Survey, Taken};
 use super::names::{self, NameProblem};
-use crate::ident::{BusinessName, ClientName};
-use crate::policy::{Action, Classified, Policy};
+use crate::ident::{BusinessName, CategoryName, ClientName};
+use crate::policy::{Action, Classified, Policy, Text};
 
 /// What is asked of messages. The default has nothing to compare links with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,20 +50,46 @@ impl Config {
 
     /// Where a message may lead: what its business allows. Where it is not known for which of its client's businesses
     /// it is sent, what any of them allows: else to name no business would be a way past the guard.
-    pub fn domains(&self, policy: &Policy, classified: &Classified) -> Option<Domains> {
-        if let Some(business) = &classified.verdict().business {
+    pub fn domains(&self, policy: &Policy, content: &Content<'_>) -> Option<Domains> {
+        if let Some(business) = content.business {
             return self.businesses.get(business).cloned();
         }
-        let client = policy.clients.get(&classified.submission().client)?;
+        let client = policy.clients.get(content.client)?;
         let known: Vec<&Domains> =
             client.businesses.iter().filter_map(|name| self.businesses.get(name)).collect();
         (!known.is_empty()).then(|| Domains::union(known))
     }
 
     /// Where a message leads.
-    pub fn survey(&self, policy: &Policy, classified: &Classified) -> Survey {
-        let domains = self.domains(policy, classified);
-        links::survey(classified.text(), domains.as_ref(), &policy.recognition)
+    pub fn survey(&self, policy: &Policy, content: &Content<'_>) -> Survey {
+        let domains = self.domains(policy, content);
+        links::survey(content.text, domains.as_ref(), &policy.recognition)
+    }
+}
+
+/// What the guards look at: what a message says, and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Content<'a> {
+    /// Who sends it.
+    pub client: &'a ClientName,
+    /// On whose behalf.
+    pub business: Option<&'a BusinessName>,
+    /// What it is.
+    pub category: &'a CategoryName,
+    /// What it says.
+    pub text: &'a Text,
+}
+
+impl<'a> Content<'a> {
+    /// That of a classified message.
+    pub fn of(classified: &'a Classified) -> Self {
+        let verdict = classified.verdict();
+        Self {
+            client: &classified.submission().client,
+            business: verdict.business.as_ref(),
+            category: &verdict.category.name,
+            text: classified.text(),
+        }
     }
 }
 
@@ -120,23 +146,24 @@ pub fn allow(config: &Config, policy: &Policy, classified: Classified) -> Asked 
         _ if classified.submission().envelope.recipients.len() > most => Some(Objection::Recipients { most }),
         Action::Suppress => None,
         Action::Relay | Action::Hold => {
-            let (objection, foreign) = content(config, policy, &classified);
+            let (objection, foreign) = inspect(config, policy, &Content::of(&classified));
             return Asked { classified, objection, foreign };
         }
     };
     Asked { classified, objection, foreign: Vec::new() }
 }
 
-fn content(config: &Config, policy: &Policy, classified: &Classified) -> (Option<Objection>, Vec<Seen>) {
-    let text = classified.text();
+/// Asks the guards alone: what speaks against the content, whatever is done with its category; and the foreign hosts.
+pub fn inspect(config: &Config, policy: &Policy, content: &Content<'_>) -> (Option<Objection>, Vec<Seen>) {
+    let text = content.text;
     if let Some(what) = text.enclosures.iter().find_map(attachment::forbidden) {
         return (Some(Objection::Attachment(what)), Vec::new());
     }
     if text.parts_left_out {
         return (Some(Objection::Unread), Vec::new());
     }
-    let guards = config.of(&classified.submission().client);
-    let domains = config.domains(policy, classified);
+    let guards = config.of(content.client);
+    let domains = config.domains(policy, content);
     let mut objection = None;
     let mut foreign = Vec::new();
     if guards.links != LinkGuard::Off {
@@ -148,9 +175,8 @@ fn content(config: &Config, policy: &Policy, classified: &Classified) -> (Option
         }
     }
     if guards.names == NameGuard::On && objection.is_none() {
-        let category = &classified.verdict().category.name;
-        objection =
-            names::problem(text, category, domains.as_ref(), &policy.recognition).map(Objection::Name);
+        let problem = names::problem(text, content.category, domains.as_ref(), &policy.recognition);
+        objection = problem.map(Objection::Name);
     }
     (objection, foreign)
 }

@@ -13,4 +13,4 @@ pub mod ration;
 pub mod seen;
 pub mod sms;
 
-pub use mail::{Asked, Objection, allow};
+pub use mail::{Asked, Content, Objection, allow, inspect};

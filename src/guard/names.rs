@@ -4,6 +4,8 @@
 //! A link, a phone number or a whole text in place of X or Y makes that message the carrier of somebody else's. Names
 //! stand in the subject and in the sentence with the invitation's phrase, which recognition finds.
 
+use std::borrow::Cow;
+
 use crate::ident::CategoryName;
 use crate::policy::{Recognition, Text, links_in_text, plain_letters};
 
@@ -40,7 +42,7 @@ pub fn problem(
     }
     let invitation = CategoryName::new(INVITATIONS);
     let said = |lines: &[&str]| recognition.said_of(lines, &invitation);
-    let subject = plain_letters(&text.subject);
+    let subject = undisguised(&plain_letters(&text.subject)).into_owned();
     let in_subject = foreign_host(&subject, domains).map(NameProblem::Link);
     let in_subject = in_subject.or_else(|| has_phone_number(&subject).then_some(NameProblem::Phone));
     if in_subject.is_some() {
@@ -72,7 +74,7 @@ fn sentences(text: &Text) -> impl Iterator<Item = String> {
     let paragraphs = text.bodies.iter().flat_map(|body| &body.paragraphs);
     paragraphs.flat_map(|paragraph| {
         let whole = plain_letters(&paragraph.lines.join(" "));
-        split_sentences(&whole).into_iter().map(ToOwned::to_owned).collect::<Vec<_>>()
+        split_sentences(&undisguised(&whole)).into_iter().map(ToOwned::to_owned).collect::<Vec<_>>()
     })
 }
 
@@ -99,6 +101,33 @@ fn foreign_host(text: &str, domains: Option<&Domains>) -> Option<String> {
         }
     });
     foreign.map(|host| shown(&host))
+}
+
+/// The text with the dots put back that a host was written without, so that a person makes one of it and a program does
+/// not: `evil . com`, `evil[.]com`, `evil (dot) com`.
+fn undisguised(text: &str) -> Cow<'_, str> {
+    // The longer ones first: their white space goes with them.
+    const DOTS: [&str; 8] = [" (dot) ", " [dot] ", "{dot}", "(dot)", "[dot]", "{.}", "(.)", "[.]"];
+    let lower = text.to_ascii_lowercase();
+    let joined = joined_at_dots(text);
+    if joined.is_none() && !DOTS.iter().any(|dot| lower.contains(dot)) {
+        return Cow::Borrowed(text);
+    }
+    let text = joined.map_or(lower, |joined| joined.to_ascii_lowercase());
+    Cow::Owned(DOTS.iter().fold(text, |text, dot| text.replace(dot, ".")))
+}
+
+/// The text without the white space around dots that stand between words, where the next one begins in lower case: no
+/// sentence begins there.
+fn joined_at_dots(text: &str) -> Option<String> {
+    let (mut joined, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(" . ") {
+        let (before, after) = (&rest[..at], &rest[at + " . ".len()..]);
+        joined.push_str(before);
+        joined.push_str(if after.starts_with(char::is_lowercase) { "." } else { " . " });
+        rest = after;
+    }
+    (rest.len() < text.len()).then(|| joined + rest)
 }
 
 /// Digits as they are called, not as they are filed: a plus or brackets, or groups of them, and no date.
@@ -185,6 +214,7 @@ mod tests {
             "St. Mary's School, 3rd floor",
             "R&D (2026-11-23)",
             "24/7 Support",
+            "Anna . Team lead",
         ] {
             let subject = format!("{name} invited you to join the team");
             let body = format!(
@@ -203,6 +233,9 @@ mod tests {
             ("Free gift at evil.com", host("evil.com")),
             ("ev\u{200b}il.com", host("evil.com")),
             ("\u{ff45}vil.com", host("evil.com")),
+            ("Win at evil . com", host("evil.com")),
+            ("Win at Evil (dot) com", host("evil.com")),
+            ("Win at evil[.]com", host("evil.com")),
             ("URGENT call +1 (202) 555-0100", NameProblem::Phone),
             ("Call 1-800-555-0100 now", NameProblem::Phone),
             ("Call \u{ff11}800 \u{ff15}55 0100", NameProblem::Phone),

@@ -7,8 +7,10 @@ mod address;
 mod fold;
 mod header;
 mod message;
+mod recipient;
 
-pub use address::{Address, AddressError, Mailbox, PhoneNumber, Recipient, ReversePath, mask};
+pub use address::{Address, AddressError, Mailbox, ReversePath, mask};
 pub use fold::Folder;
 pub use header::{Field, HeaderFields};
 pub use message::{Envelope, Message, Need};
+pub use recipient::{PhoneNumber, Recipient};

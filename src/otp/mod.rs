@@ -10,6 +10,7 @@ mod routes;
 pub use openapi::document;
 pub use routes::router;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +34,27 @@ pub struct Config {
     pub default_country: Option<Country>,
     /// Whether texts are in the origin-bound form.
     pub origin_bound: bool,
+    /// Who may send codes by mail; `None`: nobody.
+    pub by_mail: Option<ByMail>,
+}
+
+impl Config {
+    /// Whether codes for this factor are taken.
+    pub fn takes(&self, factor: Factor) -> bool {
+        match factor {
+            Factor::Primary => self.primary,
+            Factor::Secondary => self.secondary,
+        }
+    }
+}
+
+/// How codes are taken that come as mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByMail {
+    /// The domain behind the number, in lower case: `+12025550100@sms.relay.example`.
+    pub domain: String,
+    /// The clients that may, and what all their codes are for.
+    pub clients: BTreeMap<ClientName, Factor>,
 }
 
 /// What the endpoint asks of the rest. A future of it may be dropped before its end, when a request takes too long.

@@ -19,6 +19,8 @@ use crate::queue::{Entry, Idempotency, Payload, State, StoreError};
 use crate::secret::Secret;
 use crate::sms::{self, Factor, TextError};
 
+use super::Unfit;
+
 /// What a code's country is told by in the row's `rule`, after its number is forgotten.
 const COUNTRY: &str = "country:";
 
@@ -78,6 +80,9 @@ pub enum CodeObjection {
         /// How long that is of use.
         most: Duration,
     },
+    /// No code is taken out of the mail it came in.
+    #[error("{0}")]
+    Mail(#[from] Unfit),
     /// The text can't be made.
     #[error("{0}")]
     Text(#[from] TextError),
@@ -111,11 +116,12 @@ pub struct LimitMet {
 
 impl CodeObjection {
     /// What goes on record as the rule; `None` for what is no decision of ours about the code.
-    pub(super) fn rule(&self) -> Option<&'static str> {
+    pub fn rule(&self) -> Option<&'static str> {
         match self {
             Self::Category(_) => Some("policy:category"),
             Self::ClientList(_) => Some("policy:client-list"),
             Self::Life { .. } => Some("policy:life"),
+            Self::Mail(unfit) => Some(unfit.rule()),
             Self::Text(_) => Some("guard:text"),
             Self::Guard(guard::sms::Objection::Country(_)) => Some("guard:country"),
             Self::Guard(guard::sms::Objection::Range(_)) => Some("guard:range"),
@@ -231,15 +237,15 @@ impl CodeRequest {
         }
     }
 
-    /// What the record of its refusal tells.
-    pub(super) fn about(&self, rule: &str) -> About {
+    /// What the record of its refusal tells; its rule is still to be found.
+    pub(super) fn about(&self) -> About {
         About {
             message: self.id,
             submission: self.id,
             client: self.client.clone(),
             business: self.business.clone(),
             category: CategoryName::new(self.factor.category()),
-            rule: rule.to_owned(),
+            rule: String::new(),
             recipient: Recipient::Phone(self.to.number.clone()),
             application_id: self.reference.clone(),
             report_to: None,

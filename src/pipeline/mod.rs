@@ -16,11 +16,14 @@
 //!           its category?  whereto?  how fast?  is it used?   how many so far?
 //! ```
 //!
+//! A mail that is for a phone becomes such a request by the one code in it ([`code_in`]), and goes the same way.
+//!
 //! Invariants: a positive answer is given only after the commit. A negative answer by policy is 5xx and keeps nothing
 //! but the record of it; our own fault is 4xx, and the client still has the message. (For a code: 4xx and 503.)
 
 mod aftermath;
 mod code;
+mod code_mail;
 mod counts;
 mod foreign;
 mod limits;
@@ -29,12 +32,13 @@ mod repeats;
 
 pub use aftermath::CodeFeedback;
 pub use code::{CodeObjection, CodeRefused, CodeRequest, LimitMet};
+pub use code_mail::{Unfit, about_code_mail, code_in};
 pub use mail::Refused;
 
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::event::{Event, Kind};
+use crate::event::{About, Event, Kind};
 use crate::guard;
 use crate::guard::limits::{self as limits_guard, Pacer};
 use crate::guard::ration::{Ration, Share};
@@ -119,7 +123,7 @@ impl Pipeline {
     pub async fn accept_code(&self, config: &Config, request: CodeRequest) -> Result<Entry, CodeRefused> {
         match self.take_code(config, &request).await {
             Ok(entry) => Ok(entry),
-            Err(why) => Err(self.refuse_code(&request, why).await),
+            Err(why) => Err(self.refuse_code(request.about(), why).await),
         }
     }
 
@@ -157,8 +161,8 @@ impl Pipeline {
     }
 
     /// A refusal is answered once it is on record, or counted: a client that asks for thousands a minute does not fill
-    /// the disk with them.
-    async fn refuse_code(&self, request: &CodeRequest, why: CodeObjection) -> CodeRefused {
+    /// the disk with them. What the record is `about` gets its rule here.
+    pub async fn refuse_code(&self, mut about: About, why: CodeObjection) -> CodeRefused {
         let Some(rule) = why.rule() else {
             if let CodeObjection::Store(error) = &why {
                 tracing::error!(%error, "a code could not be stored; its client was told to try again");
@@ -166,17 +170,18 @@ impl Pipeline {
             return CodeRefused { why, recorded: None };
         };
         let now = self.clock.now();
-        match self.ration.take(&request.client, rule, now) {
+        match self.ration.take(&about.client, rule, now) {
             Share::LeftOut => return CodeRefused { why, recorded: None },
             Share::Told { left_out: 0 } => {}
             Share::Told { left_out } => {
-                tracing::warn!(client = %request.client, rule, left_out, "refused codes that are not on record");
+                tracing::warn!(client = %about.client, rule, left_out, "refused codes that are not on record");
             }
         }
         let reason = Reason::new(ReasonClass::Policy, why.to_string());
-        let event = Event::new(Kind::Refused, now, request.about(rule)).because(reason);
-        match self.queue.record(vec![event]).await {
-            Ok(()) => CodeRefused { why, recorded: Some(request.id) },
+        let id = about.message;
+        rule.clone_into(&mut about.rule);
+        match self.queue.record(vec![Event::new(Kind::Refused, now, about).because(reason)]).await {
+            Ok(()) => CodeRefused { why, recorded: Some(id) },
             Err(error) => {
                 tracing::error!(%error, "a refusal could not be recorded; its client was told to try again");
                 CodeRefused { why: CodeObjection::Store(error), recorded: None }
@@ -191,7 +196,21 @@ pub fn judge(config: &Config, submission: Submission) -> Result<Planned, Box<Ref
     decide(config, submission).0
 }
 
-/// The same, with the foreign hosts that the message leads to.
+/// What the guards say to a message's content, whatever is done with its category: their rule, and what a client would
+/// be told.
+pub fn objection(config: &Config, content: &guard::Content<'_>) -> Option<(&'static str, String)> {
+    let why = guard::inspect(&config.mail, &config.policy, content).0?;
+    Some((why.guard()?, foreign::told(&why)?))
+}
+
+/// Decides on a code as far as nothing has to be counted for that. Pure, and as far as `authrelay explain` goes.
+pub fn judge_code(config: &Config, request: &CodeRequest) -> Result<(), CodeObjection> {
+    code::admit(&config.policy, request)?;
+    code::allow(&config.sms, request)?;
+    Ok(())
+}
+
+/// As [`judge`], with the foreign hosts that the message leads to.
 fn decide(config: &Config, submission: Submission) -> (Result<Planned, Box<Refused>>, Foreign) {
     let classified = policy::classify(&config.policy, submission);
     let asked = guard::allow(&config.mail, &config.policy, classified);

@@ -23,11 +23,11 @@ use crate::pipeline::{self, CodeFeedback, CodeObjection, CodeRefused, CodeReques
 use crate::policy::Client;
 use crate::queue::{Entry, Idempotency, Queue, State, StoreError};
 use crate::secret::{Digest, Secret};
-use crate::sms::{self, Factor, TextError};
+use crate::sms::{self, TextError};
 use crate::snapshot::{Current, Snapshot};
 
 /// How long a repeated request is known.
-const REMEMBERED: Duration = Duration::from_hours(24);
+pub(super) const REMEMBERED: Duration = Duration::from_hours(24);
 
 /// The host in a text where no business is configured at all, which is so only for trying out.
 const NO_BUSINESS: &str = "localhost";
@@ -119,11 +119,7 @@ impl Codes {
         request: Request,
     ) -> Result<CodeRequest, Refusal> {
         let otp = &snapshot.config.otp;
-        let switched_on = match request.factor {
-            Factor::Primary => otp.primary,
-            Factor::Secondary => otp.secondary,
-        };
-        if !switched_on {
+        if !otp.takes(request.factor) {
             let detail = format!("codes for the {} factor are switched off here", request.factor.as_str());
             return Err(refused(RefusalKind::FactorOff, Some("/factor"), detail));
         }
@@ -181,7 +177,7 @@ fn policy_of<'s>(snapshot: &'s Snapshot, client: &ClientName) -> Result<&'s Clie
 
 /// For which business a code is sent, and the host that its text names. A business that there is not and one that is
 /// another client's are answered alike.
-fn business(
+pub(super) fn business(
     snapshot: &Snapshot,
     client: &Client,
     named: Option<&str>,
@@ -262,6 +258,8 @@ fn refusal(refused: &CodeRefused) -> Refusal {
             (RefusalKind::CategoryNotAllowed, Some("/factor"))
         }
         CodeObjection::Life { .. } => (RefusalKind::Expiry, Some("/expires_in")),
+        // Nothing comes as mail over HTTP.
+        CodeObjection::Mail(_) => (RefusalKind::Code, None),
         CodeObjection::Text(TextError::Code { .. }) => (RefusalKind::Code, Some("/code")),
         CodeObjection::Text(TextError::TooLong { .. } | TextError::NotGsm7 | TextError::Host) => {
             (RefusalKind::Business, Some("/business"))
@@ -284,6 +282,7 @@ fn refusal(refused: &CodeRefused) -> Refusal {
         CodeObjection::Category(_)
         | CodeObjection::ClientList(_)
         | CodeObjection::Life { .. }
+        | CodeObjection::Mail(_)
         | CodeObjection::Text(_)
         | CodeObjection::Guard(_)
         | CodeObjection::Mismatch => (refused.why.to_string(), None),

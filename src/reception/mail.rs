@@ -10,28 +10,41 @@ use bytes::Bytes;
 
 use crate::client::{Gate, LoginError};
 use crate::clock::Clock;
+use crate::conduct::{Conduct, Manner};
 use crate::ident::{ClientName, MessageId};
 use crate::mail::{Address, Envelope, Message, ReversePath};
 use crate::outcome::{Detail, Reply};
 use crate::pipeline::Pipeline;
 use crate::policy::{Origin, Submission};
+use crate::queue::Queue;
 use crate::secret::Secret;
-use crate::smtp::{Handler, Peer, Service, SessionFacts};
+use crate::smtp::{BareLf, Handler, Peer, Service, SessionFacts};
 use crate::snapshot::{Current, Snapshot};
+
+use super::code_mail::{self, Aim};
 
 /// Makes a handler for each SMTP connection.
 #[derive(Clone)]
 pub struct Reception {
     current: Current,
     pipeline: Pipeline,
+    queue: Arc<Queue>,
     gate: Arc<Gate>,
+    conduct: Arc<Conduct>,
     clock: Clock,
 }
 
 impl Reception {
-    /// A reception in front of a pipeline.
-    pub fn new(current: Current, pipeline: Pipeline, gate: Arc<Gate>, clock: Clock) -> Self {
-        Self { current, pipeline, gate, clock }
+    /// A reception in front of a pipeline into `queue`. What clients are seen to do is noted in `conduct`.
+    pub fn new(
+        current: Current,
+        pipeline: Pipeline,
+        queue: Arc<Queue>,
+        gate: Arc<Gate>,
+        conduct: Arc<Conduct>,
+        clock: Clock,
+    ) -> Self {
+        Self { current, pipeline, queue, gate, conduct, clock }
     }
 }
 
@@ -68,6 +81,10 @@ struct Transaction {
     client: ClientName,
     origin: Origin,
     reverse_path: ReversePath,
+    aim: Aim,
+    tls: Option<&'static str>,
+    logged_in: bool,
+    bare_lf: bool,
 }
 
 #[async_trait]
@@ -84,6 +101,10 @@ impl Handler for Visitor {
             }
             Err(error) => {
                 let peer = self.peer.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
+                if let Some(address) = self.peer.address {
+                    let listener = self.peer.listener.as_str();
+                    self.reception.conduct.login_failed(address, listener, self.reception.clock.now());
+                }
                 tracing::warn!(target: "authrelay::auth", peer, listener = %self.peer.listener, %error, "login failed");
                 Err(login_reply(error))
             }
@@ -94,6 +115,10 @@ impl Handler for Visitor {
         let snapshot = self.reception.current.get();
         let Some(client) = self.client(&snapshot, facts) else {
             self.known = false;
+            if let Some(address) = self.peer.address {
+                let (listener, now) = (self.peer.listener.as_str(), self.reception.clock.now());
+                self.reception.conduct.stranger(address, listener, &facts.helo, now);
+            }
             return Err(stranger(&self.peer));
         };
         self.known = true;
@@ -103,28 +128,66 @@ impl Handler for Visitor {
             helo: facts.helo.clone(),
             protocol: protocol(facts),
         };
-        self.transaction = Some(Transaction { snapshot, client, origin, reverse_path: from.clone() });
+        self.transaction = Some(Transaction {
+            snapshot,
+            client,
+            origin,
+            reverse_path: from.clone(),
+            aim: Aim::Open,
+            tls: facts.tls,
+            logged_in: self.logged_in.is_some(),
+            bare_lf: false,
+        });
         Ok(())
     }
 
-    async fn rcpt(&mut self, _to: &Address) -> Result<(), Reply> {
-        // Who may get what depends on what it is, and that is not known before DATA.
-        self.transaction.is_some().then_some(()).ok_or_else(out_of_step)
+    async fn rcpt(&mut self, to: &Address) -> Result<(), Reply> {
+        // Which mailbox may get what depends on what it is, and that is not known before DATA.
+        let transaction = self.transaction.as_mut().ok_or_else(out_of_step)?;
+        transaction.aim.add(&transaction.snapshot, &transaction.client, to)
     }
 
     async fn data(&mut self, recipients: Vec<Address>, message: Bytes) -> Reply {
         let Some(transaction) = self.transaction.take() else {
             return out_of_step();
         };
+        let (client, name) = (transaction.client.clone(), transaction.origin.helo.clone());
+        let message = Message::new(message);
         let submission = Submission {
             id: MessageId::generate(),
             accepted: self.reception.clock.now(),
             client: transaction.client,
             origin: transaction.origin,
             envelope: Envelope { reverse_path: transaction.reverse_path, recipients },
-            message: Message::new(message),
+            message: message.clone(),
         };
-        self.reception.pipeline.accept(&transaction.snapshot.pipeline, submission).await
+        let Reception { pipeline, queue, .. } = &self.reception;
+        let reply = match transaction.aim {
+            Aim::Open | Aim::Mailboxes => pipeline.accept(&transaction.snapshot.pipeline, submission).await,
+            Aim::Phone(phone) => {
+                code_mail::accept(&transaction.snapshot, (pipeline, queue), phone, submission).await
+            }
+        };
+        let manner = Manner {
+            tls: transaction.tls,
+            logged_in: transaction.logged_in,
+            bare_lf: transaction.bare_lf,
+            name: &name,
+            address: self.peer.address,
+        };
+        self.reception.conduct.message(&client, manner, &message, &reply, self.reception.clock.now());
+        reply
+    }
+
+    fn saw_bare_lf(&mut self, treatment: BareLf) {
+        let Some(transaction) = &mut self.transaction else { return };
+        match treatment {
+            BareLf::Normalize => transaction.bare_lf = true,
+            BareLf::Refuse => {
+                let now = self.reception.clock.now();
+                self.reception.conduct.bare_lf_refused(&transaction.client, now);
+            }
+        }
     }
 
     fn reset(&mut self) {

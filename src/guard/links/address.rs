@@ -22,9 +22,29 @@ pub(super) enum Place {
 }
 
 /// Schemes that lead to a person, or to what is within the message.
-const HARMLESS: [&str; 16] = [
+const HARMLESS: [&str; 15] = [
     "mailto", "tel", "sms", "smsto", "callto", "facetime", "geo", "cid", "mid", "xmpp", "sip", "sips",
-    "about", "webcal", "maps", "whatsapp",
+    "about", "maps", "whatsapp",
+];
+
+/// Schemes by which a program fetches or opens a page on the web: their host is the page's.
+const BROWSERS: [&str; 16] = [
+    "intent",
+    "googlechrome",
+    "googlechromes",
+    "x-safari-http",
+    "x-safari-https",
+    "x-web-search",
+    "opera-http",
+    "opera-https",
+    "touch-http",
+    "touch-https",
+    "brave",
+    "firefox",
+    "feed",
+    "webcal",
+    "webcals",
+    "steam",
 ];
 
 /// Schemes that run something, open a file, or show what the message brought along.
@@ -90,6 +110,11 @@ fn meaning(url: Url, written: &str) -> Place {
     if matches!(scheme, "http" | "https" | "ftp" | "ws" | "wss") {
         return if url.host_str().is_some() { Place::Web(Box::new(url)) } else { Place::Unreadable };
     }
+    if BROWSERS.contains(&scheme)
+        && let Some(page) = on_the_web(&url)
+    {
+        return Place::Web(Box::new(page));
+    }
     if SCRIPTS.contains(&scheme) {
         return Place::Script(scheme.to_owned());
     }
@@ -105,6 +130,12 @@ fn meaning(url: Url, written: &str) -> Place {
         Some(inner) => Place::Web(Box::new(inner)),
         None => Place::App(scheme.to_owned()),
     }
+}
+
+/// The page that a browser's own scheme opens: the first inside the address, else its host.
+fn on_the_web(url: &Url) -> Option<Url> {
+    let inner = nested(url).into_iter().next();
+    inner.or_else(|| Url::parse(&format!("https://{}{}", url.host_str()?, url.path())).ok())
 }
 
 /// The places on the web that stand inside an address, behind its host: where it may send on to.
@@ -172,6 +203,11 @@ mod tests {
             ("file://evil.example/x", "script file"),
             ("acme://open", "app acme"),
             ("ms-word:ofe|u|https://evil.example/x", "evil.example"),
+            ("intent://evil.example/x#Intent;scheme=https;end", "evil.example"),
+            ("intent://open/#Intent;S.browser_fallback_url=https%3A%2F%2Fevil.example;end", "evil.example"),
+            ("googlechrome://evil.example/x", "evil.example"),
+            ("webcal://evil.example/x.ics", "evil.example"),
+            ("firefox://open-url?url=https://evil.example", "evil.example"),
             ("mailto:a@b.example", "nowhere"),
             ("reset.php?x=1", "nowhere"),
             ("/reset", "nowhere"),
