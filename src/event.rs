@@ -4,6 +4,12 @@
 //! after the commit. Nothing in a log line is secret: addresses are masked, and there is no subject, code or link in an
 //! event at all.
 
+mod notice;
+
+pub use notice::{Notice, Topic, UpstreamNews, UpstreamTurn};
+
+use std::sync::{Arc, OnceLock};
+
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -114,6 +120,23 @@ pub struct About {
     pub accepted: Timestamp,
 }
 
+/// Who sees every event once it is committed. Like the log there is one for the whole process: events come out of the
+/// depth of the store too, and none may be missed.
+pub trait Witness: Send + Sync {
+    /// Something happened. Must not wait.
+    fn saw(&self, event: &Event);
+
+    /// What log lines about a recipient are found by: a keyed digest, the same on every day.
+    fn search_key(&self, recipient: &Recipient) -> String;
+}
+
+static WITNESS: OnceLock<Arc<dyn Witness>> = OnceLock::new();
+
+/// Names the process's witness. The first one stays.
+pub fn be_seen_by(witness: Arc<dyn Witness>) {
+    let _ = WITNESS.set(witness);
+}
+
 impl Event {
     /// An event of `kind` about a message, with a fresh id and nothing else said yet.
     pub fn new(kind: Kind, at: Timestamp, subject: About) -> Self {
@@ -136,9 +159,15 @@ impl Event {
         self
     }
 
-    /// Writes the event as one structured log line. A field that has nothing to say is left out.
+    /// Writes the event as one structured log line, and shows it to the [`Witness`]. To be called once for each event,
+    /// after the commit that holds it. A field that has nothing to say is left out.
     pub fn log(&self) {
         let about = &self.subject;
+        let witness = WITNESS.get();
+        let to_key = witness.map(|witness| witness.search_key(&about.recipient));
+        if let Some(witness) = witness {
+            witness.saw(self);
+        }
         let entry = (about.message != about.submission).then(|| tracing::field::display(about.message));
         let reason = self.reason.as_ref().map(tracing::field::display);
         let age = u64::try_from(self.at.since(about.accepted).as_millis()).unwrap_or(u64::MAX);
@@ -153,6 +182,7 @@ impl Event {
                     category = %about.category,
                     rule = about.rule,
                     to = about.recipient.masked(),
+                    to_key,
                     attempts = self.attempts,
                     age_ms = age,
                     upstream = self.upstream.as_ref().map(UpstreamName::as_str),

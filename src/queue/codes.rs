@@ -32,6 +32,7 @@ impl Queue {
     ///
     /// Runs to its end even if the caller goes away.
     pub async fn put_code(self: &Arc<Self>, code: NewCode) -> Result<StoredCode, StoreError> {
+        self.is_open()?;
         let queue = Arc::clone(self);
         let task = tokio::spawn(async move { queue.put_code_to_end(code).await });
         task.await.unwrap_or_else(|error| Err(StoreError::Failed(format!("the put was cut off: {error}"))))

@@ -10,6 +10,7 @@ mod backlog;
 mod codes;
 mod entry;
 mod keyring;
+mod operator;
 #[expect(clippy::module_inception, reason = "the queue itself, beside its parts")]
 mod queue;
 mod report;
@@ -22,9 +23,13 @@ pub use active::{Active, ActiveLimits, Slot};
 pub use codes::StoredCode;
 pub use entry::{Awaited, Claimed, Entry, Idempotency, NewCode, NewEntry, Payload};
 pub use keyring::{Keyring, KeyringError, SealError};
-pub use queue::{Job, Queue, Stored, recipient_key};
+pub use queue::{Job, Queue, Stored, recipient_key, search_key};
 pub use schedule::{Settlement, settle};
 pub use state::State;
+pub use store::decision::{Decision, DecisionPlace, DecisionQuery, Shelf, Step};
+pub use store::outbox::{
+    Audience, CurrentAudience, EndpointState, Outbox, OutboxChange, Subscription, Waiting,
+};
 pub use store::{
     Applied, Change, ClaimRequest, Counter, Depth, Effect, History, News, OpenBurst, Operation, Put, Query,
     Report, Settle, Settling, Store, StoreError,

@@ -1,20 +1,22 @@
 //! The queue as the rest of the crate sees it: puts what was planned, hands out what is due, settles what came of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Mutex, Notify, broadcast, mpsc};
 
 use super::backlog::Backlog;
+use super::store::decision::{Decision, DecisionPlace, DecisionQuery};
 use super::terms::{Keys, schedule};
 use super::{
-    Active, Applied, Change, ClaimRequest, Claimed, Depth, Effect, Entry, History, NewEntry, OpenBurst,
-    Operation, Payload, Put, Query, Settle, Slot, State, Store, StoreError, Terms, settle,
+    Active, Applied, Change, ClaimRequest, Claimed, Depth, Effect, Entry, History, NewEntry, Payload, Put,
+    Query, Settle, Slot, State, Store, StoreError, Terms, settle,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::event::Event;
-use crate::ident::{BurstId, Class, MessageId, UpstreamName};
+use crate::event::{Event, UpstreamNews};
+use crate::ident::{Class, MessageId, UpstreamName};
 use crate::mail::Recipient;
 use crate::outcome::{Outcome, Reason};
 use crate::policy::{Action, Submission, Verdict};
@@ -25,7 +27,7 @@ use crate::secret::{Digest, LookupKey};
 pub(super) const LEASE: Duration = Duration::from_mins(15);
 
 /// How many rows one transaction ends or deletes.
-const SWEEP: usize = 500;
+pub(super) const SWEEP: usize = 500;
 
 /// How many events a slow listener may be behind.
 const EVENTS: usize = 4096;
@@ -65,6 +67,8 @@ pub struct Queue {
     pub(super) wake: Notify,
     events: broadcast::Sender<Event>,
     backlog: Backlog,
+    /// Nothing new is taken, so that what is here already can still be brought to its end.
+    shut: AtomicBool,
 }
 
 impl Queue {
@@ -82,13 +86,34 @@ impl Queue {
             wake: Notify::new(),
             events: broadcast::channel(EVENTS).0,
             backlog: Backlog::default(),
+            shut: AtomicBool::new(false),
         })
+    }
+
+    /// From now on nothing new is taken, but [`StoreError::Full`] is answered; what is here already goes on.
+    pub fn shut(&self) {
+        self.shut.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes what is new again.
+    pub fn open(&self) {
+        self.shut.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_open(&self) -> Result<(), StoreError> {
+        if self.shut.load(Ordering::Relaxed) { Err(StoreError::Full) } else { Ok(()) }
+    }
+
+    /// Asks the writer for a word, and nothing else.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.store.commit(Vec::new()).await.map(drop)
     }
 
     /// Stores a planned message under these terms. When this returns `New` or `Held`, it is on stable storage.
     ///
     /// Runs to its end even if the caller goes away: what was committed is never forgotten in between.
     pub async fn put(self: &Arc<Self>, planned: Planned, terms: Terms) -> Result<Stored, StoreError> {
+        self.is_open()?;
         let queue = Arc::clone(self);
         let task = tokio::spawn(async move { queue.put_to_end(planned, terms).await });
         task.await.unwrap_or_else(|error| Err(StoreError::Failed(format!("the put was cut off: {error}"))))
@@ -305,49 +330,35 @@ impl Queue {
         }
     }
 
-    /// Deletes what ended before `before`, a bounded piece at a time.
-    pub async fn prune(&self, before: Timestamp) -> Result<(), StoreError> {
-        while self.commit_one(Change::Prune { before, limit: SWEEP }).await?.result == Effect::Rows(SWEEP) {}
-        Ok(())
-    }
-
-    /// Stores events that belong to no row, such as a refusal.
-    pub async fn record(&self, events: Vec<Event>) -> Result<(), StoreError> {
-        let keyed = |event: Event| (self.recipient_key(&event.subject.recipient), event);
-        self.commit_one(Change::Record(events.into_iter().map(keyed).collect())).await.map(drop)
-    }
-
-    /// An operator's hand on one message.
-    pub async fn operate(&self, id: MessageId, operation: Operation) -> Result<Effect, StoreError> {
-        let applied = self.commit_one(Change::Operate { id, operation, at: self.clock.now() }).await?;
-        self.wake.notify_one();
-        Ok(applied.result)
-    }
-
-    /// An operator's hand on all that a burst holds. Gives how many messages it was done to; `NotFound` where there is no
-    /// such burst, `NotAllowed` where that can't be done to what is held.
-    pub async fn operate_burst(&self, burst: &BurstId, operation: Operation) -> Result<Effect, StoreError> {
-        let mut done = 0;
+    /// Deletes what ended before `before`, a bounded piece at a time. The archive keeps what was decided since `archive`.
+    pub async fn prune(&self, before: Timestamp, archive: Option<Timestamp>) -> Result<(), StoreError> {
         loop {
-            let (burst, at) = (burst.clone(), self.clock.now());
-            let change = Change::OperateBurst { burst, operation, at, limit: SWEEP };
-            let applied = self.commit_one(change).await?;
-            self.wake.notify_one();
-            match applied.result {
-                Effect::Rows(rows) => {
-                    done += rows;
-                    if rows < SWEEP {
-                        return Ok(Effect::Rows(done));
-                    }
-                }
-                other => return Ok(other),
+            let change = Change::Prune { before, archive, limit: SWEEP };
+            if self.commit_one(change).await?.result != Effect::Rows(SWEEP) {
+                return Ok(());
             }
         }
     }
 
-    /// The bursts that go on or still hold something, newest first.
-    pub async fn open_bursts(&self) -> Result<Vec<OpenBurst>, StoreError> {
-        self.store.open_bursts(self.clock.now()).await
+    /// Tells those who want to know how an upstream does.
+    pub async fn announce(&self, news: UpstreamNews) -> Result<(), StoreError> {
+        self.commit_one(Change::Announce(Box::new(news))).await.map(drop)
+    }
+
+    /// What was decided of messages, in the order in which it was decided, each with its place among all; `None` where a
+    /// record can't be opened.
+    pub async fn decisions(
+        &self,
+        query: DecisionQuery,
+    ) -> Result<Vec<(DecisionPlace, Option<Decision>)>, StoreError> {
+        self.store.decisions(query).await
+    }
+
+    /// Stores events that belong to no row, such as a refusal.
+    pub async fn record(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        self.is_open()?;
+        let keyed = |event: Event| (self.recipient_key(&event.subject.recipient), event);
+        self.commit_one(Change::Record(events.into_iter().map(keyed).collect())).await.map(drop)
     }
 
     /// Rows, newest first.
@@ -373,6 +384,11 @@ impl Queue {
     /// Every event from now on, as it is committed. For what may miss some: the store has them all.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// What log lines about a recipient are found by.
+    pub fn search_key(&self, recipient: &Recipient) -> String {
+        search_key(&self.lookup, recipient)
     }
 
     /// The key under which a recipient's messages are found.
@@ -404,6 +420,14 @@ impl Queue {
 /// The key under which a recipient's messages are found, where the queue itself is not open.
 pub fn recipient_key(lookup: &LookupKey, recipient: &Recipient) -> Digest {
     lookup.digest("recipient", &[recipient.lookup_form().as_bytes()])
+}
+
+/// What log lines about a recipient are found by: of another purpose than the keys in the store, so that the log of a
+/// machine and a stolen store say nothing about each other.
+pub fn search_key(lookup: &LookupKey, recipient: &Recipient) -> String {
+    let mut key = lookup.digest("log", &[recipient.lookup_form().as_bytes()]).to_hex();
+    key.truncate(16);
+    key
 }
 
 impl std::fmt::Debug for Queue {

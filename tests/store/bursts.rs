@@ -268,7 +268,7 @@ async fn a_removed_burst_is_gone_and_its_record_goes_with_it(backend: &dyn Backe
     assert_eq!(in_state(&*store, State::Removed).await, 20);
     assert_eq!(store.message(ids[0]).await.unwrap(), None);
     assert!(store.open_bursts(after(61)).await.unwrap().is_empty());
-    commit(&*store, Change::Prune { before: after(100), limit: 100 }).await;
+    commit(&*store, Change::Prune { before: after(100), archive: None, limit: 100 }).await;
     assert_eq!(operate(&*store, &burst, Operation::Remove, after(101)).await, Effect::NotFound);
 }
 

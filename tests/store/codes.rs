@@ -145,7 +145,7 @@ async fn a_repeated_request_gets_its_row_as_it_stands() {
     let (_, StoredCode::Repeated(row)) = send("k", "body").await else { panic!("repeated") };
     assert_eq!((row.id, row.state), (id, State::HandedOver));
     // Also when its record would have been deleted.
-    bench.queue.prune(after(1000)).await.unwrap();
+    bench.queue.prune(after(1000), None).await.unwrap();
     assert!(matches!(send("k", "body").await.1, StoredCode::Repeated(_)));
     let all = bench.queue.find(Query { limit: 10, ..Query::default() }).await.unwrap();
     assert_eq!(all.len(), 1);

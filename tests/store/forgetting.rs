@@ -15,7 +15,7 @@ const NUMBER: &str = "+12025550147";
 const CODE: &str = "739154";
 
 /// Where something sealed may stand.
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 9] = [
     "message.recipient",
     "message.application_id",
     "message.report_to",
@@ -23,6 +23,8 @@ const COLUMNS: [&str; 7] = [
     "payload.plan",
     "payload.body",
     "event.detail",
+    "outbox.notice",
+    "archive.decision",
 ];
 
 /// Every value of every table, opened where the key opens it.
@@ -169,7 +171,7 @@ async fn no_number_stays_behind_where_rows_are_moved_about() {
         }
         let remove = |id: &MessageId| Change::Operate { id: *id, operation: Operation::Remove, at: after(1) };
         store.commit(chunk.iter().map(remove).collect()).await.unwrap();
-        commit(&store, Change::Prune { before: after(2), limit: 7 }).await;
+        commit(&store, Change::Prune { before: after(2), archive: None, limit: 7 }).await;
     }
     store.scrub().await.unwrap();
     assert_eq!(sealed_payloads(&folder).len(), 0);

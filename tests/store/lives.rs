@@ -146,9 +146,10 @@ async fn the_record_is_pruned(backend: &dyn Backend) {
         commit(&*store, Change::Operate { id, operation: Operation::Remove, at: after(at) }).await;
         ended.push(id);
     }
-    let prune = async |before, limit| commit(&*store, Change::Prune { before, limit }).await.result;
+    let prune =
+        async |before, limit| commit(&*store, Change::Prune { before, archive: None, limit }).await.result;
     assert_eq!(prune(START, 10).await, Effect::Rows(0));
-    // Rows take their events with them; the event of the one that waits is old enough as well.
+    // Rows take their events with them, and only they do: the event of the one that waits stays.
     assert_eq!(prune(after(30), 2).await, Effect::Rows(2));
     assert_eq!(prune(after(30), 2).await, Effect::Rows(0));
     let left = store.find(Query { limit: 10, ..Query::default() }).await.unwrap();
@@ -156,6 +157,7 @@ async fn the_record_is_pruned(backend: &dyn Backend) {
     assert_eq!(told(&*store, ended[1]).await, []);
     assert_eq!(told(&*store, ended[2]).await, [Kind::Received, Kind::Removed]);
     assert!(store.message(waiting).await.unwrap().is_some());
+    assert_eq!(told(&*store, waiting).await, [Kind::Received]);
 }
 
 async fn events_without_a_row_are_kept(backend: &dyn Backend) {
@@ -169,7 +171,7 @@ async fn events_without_a_row_are_kept(backend: &dyn Backend) {
     assert_eq!(store.history(History::Recipient(anna)).await.unwrap(), [event]);
     let other = Digest::sha256(b"the key of somebody else");
     assert_eq!(store.history(History::Recipient(other)).await.unwrap(), []);
-    commit(&*store, Change::Prune { before: after(1), limit: 10 }).await;
+    commit(&*store, Change::Prune { before: after(1), archive: None, limit: 10 }).await;
     assert_eq!(store.history(History::Id(refused.id)).await.unwrap(), []);
 }
 

@@ -1,5 +1,5 @@
-//! What a store of the queue must do. `suite`, `bursts`, `lives`, `texts`, `requests` and `model` know nothing but the trait, so that every store passes the
-//! same tests; `sqlite`, `forgetting` and `migration` hold what only a
+//! What a store of the queue must do. `suite`, `bursts`, `lives`, `texts`, `requests`, `model` and `burst_model` know nothing but the trait, so that every store passes the
+//! same tests; `sqlite`, `outbox`, `archive`, `forgetting` and `migration` hold what only a
 //! file can be asked; `codes` asks the queue on top.
 #![allow(missing_docs, reason = "nobody outside calls it")]
 #![expect(
@@ -24,6 +24,8 @@ macro_rules! suite {
     };
 }
 
+mod archive;
+mod burst_model;
 mod bursts;
 mod codes;
 mod faults;
@@ -31,6 +33,7 @@ mod forgetting;
 mod lives;
 mod migration;
 mod model;
+mod outbox;
 mod requests;
 #[path = "../common/skipped.rs"]
 mod skipped;

@@ -1,9 +1,12 @@
 //! Files that older versions wrote: everything in them is there after the upgrade.
 
-use authrelay::event::Kind;
+use authrelay::event::{Kind, Topic};
 use authrelay::mail::Recipient;
 use authrelay::queue::store::sqlite::SqliteStore;
-use authrelay::queue::{Change, Depth, Entry, History, Operation, Payload, Query, State, Store};
+use authrelay::queue::{
+    Change, DecisionQuery, Depth, Entry, History, Operation, Outbox as _, Payload, Query, Shelf, State,
+    Store, Subscription,
+};
 use rusqlite::Connection;
 
 use crate::sqlite::open_read_only;
@@ -99,4 +102,41 @@ async fn a_file_of_schema_1_is_brought_up_to_date_with_everything_in_it() {
     // The second start finds nothing to do.
     assert_eq!(state(&folder.sqlite(after(601)), text).await, State::HandedOver);
     assert!(open_read_only(&folder).is_ok());
+}
+
+/// Takes a store back to schema 3, which had no outbox and no archive.
+fn as_schema_3(folder: &Folder) {
+    let conn = Connection::open(folder.path()).unwrap();
+    conn.execute_batch(
+        "DROP TABLE endpoint; DROP TABLE outbox; DROP TABLE archive; PRAGMA user_version = 3;",
+    )
+    .unwrap();
+    conn.close().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_of_schema_3_gets_an_outbox_and_an_archive() {
+    let folder = Folder::new();
+    let store = folder.sqlite(START);
+    let mail = draft("shop", "anna@example.com", START).stored(&store).await;
+    let ended = draft("shop", "carl@example.com", START).leased(after(900)).stored(&store).await;
+    commit(&store, settle_id(ended, after(900), settlement(State::HandedOver, START), after(1))).await;
+    let before = all(&store).await;
+    store.close().await.unwrap();
+    as_schema_3(&folder);
+
+    let everything =
+        Subscription { endpoint: "crm".into(), topics: Topic::ALL.to_vec(), businesses: None, backlog: 100 };
+    let store = folder.telling(after(2), vec![everything]);
+    assert_eq!(all(&store).await, before);
+    assert_eq!(store.endpoints().await.unwrap(), []);
+    // What was decided before goes into the archive like what is decided now, and what happens now is told.
+    commit(&store, Change::Prune { before: after(2), archive: Some(START), limit: 10 }).await;
+    commit(&store, Change::Operate { id: mail, operation: Operation::Remove, at: after(3) }).await;
+    let query = DecisionQuery { since: START, until: after(9), after: None, limit: 10 };
+    let decisions = store.decisions(query).await.unwrap();
+    let shelves: Vec<_> =
+        decisions.iter().map(|(place, decision)| (place.shelf, decision.is_some())).collect();
+    assert_eq!(shelves, [(Shelf::Archive, true), (Shelf::Record, true)]);
+    assert_eq!(store.due_notices(&"crm".into(), after(3), 10).await.unwrap().len(), 1);
 }

@@ -44,7 +44,7 @@ async fn a_put_is_stored_whole(backend: &dyn Backend) {
     let second = found[0].id;
     assert_eq!(store.history(History::Id(second)).await.unwrap(), applied.events[1..]);
     assert_eq!(store.message(second).await.unwrap().unwrap(), "hello\r\n");
-    let depth = Depth { urgent: 2, oldest: Some(START), ..Depth::default() };
+    let depth = Depth { urgent: 2, oldest: Some(START), oldest_urgent: Some(START), ..Depth::default() };
     assert_eq!(store.depth().await.unwrap(), depth);
     assert_eq!(store.next_due(Class::Urgent).await.unwrap(), Some(START));
     assert_eq!(store.next_due(Class::Normal).await.unwrap(), None);

@@ -13,8 +13,8 @@ use authrelay::policy::SenderPolicy;
 use authrelay::queue::History;
 use authrelay::queue::store::sqlite::SqliteStore;
 use authrelay::queue::{
-    Applied, Change, ClaimRequest, Claimed, Effect, Entry, Keyring, NewEntry, Payload, Put, Query, Settle,
-    Settlement, State, Store,
+    Applied, Audience, Change, ClaimRequest, Claimed, Effect, Entry, Keyring, NewEntry, Payload, Put, Query,
+    Settle, Settlement, State, Store, Subscription,
 };
 use authrelay::rewrite::Plan;
 use authrelay::secret::{Digest, Secret};
@@ -52,6 +52,14 @@ impl Folder {
 
     pub fn sqlite(&self, at: Timestamp) -> SqliteStore {
         SqliteStore::open(&self.path(), Arc::clone(&self.keyring), Clock::simulated(at)).unwrap()
+    }
+
+    /// A store that tells these of what happens.
+    pub fn telling(&self, at: Timestamp, subscriptions: Vec<Subscription>) -> SqliteStore {
+        let audience = Arc::new(Audience { subscriptions });
+        let audience = Arc::new(move || Arc::clone(&audience));
+        SqliteStore::open_telling(&self.path(), Arc::clone(&self.keyring), Clock::simulated(at), audience)
+            .unwrap()
     }
 }
 

@@ -59,7 +59,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    use Operation::{Hold, Release, Remove, Retry};
+    use Operation::{Force, Hold, Release, Remove, Retry};
     let state = prop_oneof![6 => Just(State::Queued), 1 => Just(State::Held), 1 => Just(State::Suppressed)];
     let end = prop::sample::select(vec![
         End::In(State::Queued),
@@ -83,7 +83,7 @@ fn step() -> impl Strategy<Value = Step> {
     let reference = prop_oneof![5 => Just("SM1"), 1 => Just("SM2")];
     let upstream = prop_oneof![5 => Just("provider"), 1 => Just("other")];
     let ago = prop_oneof![5 => Just(0), 1 => Just(1)];
-    let operation = prop::sample::select(vec![Retry, Hold, Release, Remove]);
+    let operation = prop::sample::select(vec![Retry, Hold, Release, Force, Remove]);
     prop_oneof![
         6 => (prop::bool::weighted(0.7), prop::option::of(0..3u8), state, any::<bool>(), 1..1500u64)
             .prop_map(|(text, key, state, leased, life)| Step::Put { text, key, state, leased, life }),

@@ -235,7 +235,9 @@ impl Model {
         let (next, kind) = match (operation, row.state) {
             (Operation::Retry, State::Queued) => (State::Queued, None),
             (Operation::Hold, State::Queued) => (State::Held, Some(Kind::Held)),
-            (Operation::Release, State::Held | State::Suppressed) if row.alive && row.expires > now => {
+            (Operation::Release | Operation::Force, State::Held | State::Suppressed)
+                if row.alive && row.expires > now =>
+            {
                 (State::Queued, Some(Kind::Released))
             }
             (Operation::Remove, State::Queued | State::Held | State::Suppressed | State::AwaitingReport) => {

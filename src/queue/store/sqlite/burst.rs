@@ -193,7 +193,7 @@ impl Work<'_> {
             statement.query_row([burst.as_str()], |row| row.get(0)).optional().map_err(failed)?;
         let Some(number) = number else { return Ok(Effect::NotFound) };
         let after = match operation {
-            Operation::Release => at,
+            Operation::Release | Operation::Force => at,
             Operation::Remove => Timestamp::from_millis(i64::MIN),
             // All of it is held, so there is nothing to try, or to hold again.
             Operation::Retry | Operation::Hold => return Ok(Effect::NotAllowed(State::Held)),

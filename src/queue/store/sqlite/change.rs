@@ -2,6 +2,7 @@
 //!
 //! Everything here runs inside the writer's transaction.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -14,6 +15,7 @@ use crate::outcome::{Reason, ReasonClass};
 use crate::queue::State;
 use crate::queue::keyring::Keyring;
 use crate::queue::report::superseded;
+use crate::queue::store::outbox::Audience;
 use crate::queue::store::{Applied, Effect, Operation, Settle, StoreError, operator_reason};
 
 /// How long a provider is given to report by itself before it is asked for the first time.
@@ -29,13 +31,39 @@ pub(super) struct Work<'a> {
     pub(super) wakes: bool,
     /// Something was erased: the write-ahead log still holds it.
     pub(super) erased: bool,
+    /// Who is told of what happens.
+    pub(super) audience: Arc<Audience>,
+    /// Who else has something to do now.
+    pub(super) stirs: Stirs,
+}
+
+/// Who has something to do after a commit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stirs {
     /// A text came to await its provider's report.
-    pub(super) awaits: bool,
+    pub(super) reports: bool,
+    /// There is something new in the outbox of webhooks.
+    pub(super) outbox: bool,
+}
+
+impl Stirs {
+    pub(super) fn add(&mut self, other: Self) {
+        self.reports |= other.reports;
+        self.outbox |= other.outbox;
+    }
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn new(conn: &'a Connection, keyring: &'a Keyring) -> Self {
-        Self { conn, keyring, events: Vec::new(), wakes: false, erased: false, awaits: false }
+    pub(super) fn new(conn: &'a Connection, keyring: &'a Keyring, audience: Arc<Audience>) -> Self {
+        Self {
+            conn,
+            keyring,
+            events: Vec::new(),
+            wakes: false,
+            erased: false,
+            audience,
+            stirs: Stirs::default(),
+        }
     }
 
     /// What is told to the caller of the change that ends here.
@@ -120,7 +148,7 @@ impl<'a> Work<'a> {
         let (allowed, next, kind) = match operation {
             Operation::Retry => (state == State::Queued, State::Queued, None),
             Operation::Hold => (state == State::Queued, State::Held, Some(Kind::Held)),
-            Operation::Release => (
+            Operation::Release | Operation::Force => (
                 matches!(state, State::Held | State::Suppressed) && releasable,
                 State::Queued,
                 Some(Kind::Released),
@@ -130,7 +158,7 @@ impl<'a> Work<'a> {
         if !allowed {
             return Ok(Effect::NotAllowed(state));
         }
-        if matches!(operation, Operation::Retry | Operation::Release) {
+        if matches!(operation, Operation::Retry | Operation::Release | Operation::Force) {
             row.entry.next_attempt = at;
             self.stands_alone(row.number)?;
         }
@@ -247,7 +275,7 @@ impl<'a> Work<'a> {
         } else if row.entry.state != State::AwaitingReport {
             row.polls = 0;
             row.next_poll = Some(at.plus(FIRST_POLL));
-            self.awaits = true;
+            self.stirs.reports = true;
         }
     }
 

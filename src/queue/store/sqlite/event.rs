@@ -87,6 +87,7 @@ impl Work<'_> {
         let at = event.at.as_millis();
         let values = (event.id.as_bytes(), kind_number(event.kind), at, event.attempts, number, detail);
         statement.execute(values).map_err(failed)?;
+        self.notify_of(&event)?;
         self.events.push(event);
         Ok(())
     }
@@ -115,6 +116,7 @@ impl Work<'_> {
             sealed,
         );
         statement.execute(values).map_err(failed)?;
+        self.notify_of(&event)?;
         self.events.push(event);
         Ok(())
     }
@@ -130,17 +132,45 @@ pub(super) fn history(conn: &Connection, keyring: &Keyring, of: History) -> Resu
         }
     };
     for number in rows {
-        let row = by_number(conn, keyring, number)?;
-        let Some(row) = row else { continue };
-        let sql = "SELECT number, id, kind, at, attempts, detail FROM event WHERE message = ?1";
-        let mut statement = conn.prepare_cached(sql).map_err(failed)?;
-        let mut rows = statement.query([number]).map_err(failed)?;
-        while let Some(event) = rows.next().map_err(failed)? {
-            found.push(about(event, &row, keyring).map_err(failed)?);
-        }
+        found.extend(events_of(conn, keyring, number)?);
     }
     found.sort_by_key(|(number, _)| *number);
     Ok(found.into_iter().map(|(_, event)| event).collect())
+}
+
+/// The events of the row with this number, each with its own number.
+pub(super) fn events_of(
+    conn: &Connection,
+    keyring: &Keyring,
+    number: i64,
+) -> Result<Vec<(i64, Event)>, StoreError> {
+    let Some(row) = by_number(conn, keyring, number)? else { return Ok(Vec::new()) };
+    let sql = "SELECT number, id, kind, at, attempts, detail FROM event WHERE message = ?1";
+    let mut statement = conn.prepare_cached(sql).map_err(failed)?;
+    let mut rows = statement.query([number]).map_err(failed)?;
+    let mut found = Vec::new();
+    while let Some(event) = rows.next().map_err(failed)? {
+        found.push(about(event, &row, keyring).map_err(failed)?);
+    }
+    Ok(found)
+}
+
+/// An event without a row, and the key of its recipient.
+pub(super) fn loose_event(
+    conn: &Connection,
+    keyring: &Keyring,
+    number: i64,
+) -> Result<Option<(Digest, Event)>, StoreError> {
+    let sql = "SELECT id, detail, recipient_key FROM event WHERE message IS NULL AND number = ?1";
+    let mut statement = conn.prepare_cached(sql).map_err(failed)?;
+    let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<([u8; 16], Vec<u8>, Vec<u8>)> {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    };
+    let found = statement.query_row([number], read).optional().map_err(failed)?;
+    Ok(found.and_then(|(id, detail, key)| {
+        let event = serde_json::from_slice(&keyring.open(sealed::DETAIL, &id, &detail).ok()?).ok()?;
+        Some((Digest::from_bytes(&key)?, event))
+    }))
 }
 
 /// An event of a row, put together from both.

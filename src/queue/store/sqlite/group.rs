@@ -1,21 +1,27 @@
 //! One transaction of the writer: the jobs of a group, each in its own savepoint.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::change::Work;
+use super::change::{Stirs, Work};
 use super::claim::{Leased, Turns};
+use super::outbox;
 use super::prepare::Prepared;
 use super::row::failed;
 use super::writer::{Job, Made};
 use crate::clock::Timestamp;
+use crate::event::Notice;
 use crate::ident::MessageId;
 use crate::queue::keyring::Keyring;
-use crate::queue::store::{Applied, StoreError};
+use crate::queue::store::outbox::Audience;
+use crate::queue::store::{Applied, Effect, StoreError};
 
 /// A group under way.
 pub(super) struct Group<'a> {
     conn: &'a Connection,
     keyring: &'a Keyring,
+    audience: Arc<Audience>,
     now: Timestamp,
     /// What was made so far, with its answers.
     pub(super) made: Vec<Made>,
@@ -23,8 +29,8 @@ pub(super) struct Group<'a> {
     pub(super) doubtful: Doubtful,
     /// Something was erased.
     pub(super) erased: bool,
-    /// A text came to await its provider's report.
-    pub(super) awaits: bool,
+    /// Who else has something to do afterwards.
+    pub(super) stirs: Stirs,
     /// The whole transaction is gone, and why.
     pub(super) lost: Option<StoreError>,
 }
@@ -38,9 +44,23 @@ pub(super) struct Doubtful {
 
 impl<'a> Group<'a> {
     /// A group in a transaction that was begun just now.
-    pub(super) fn new(conn: &'a Connection, keyring: &'a Keyring, now: Timestamp) -> Self {
-        let doubtful = Doubtful::default();
-        Self { conn, keyring, now, made: Vec::new(), doubtful, erased: false, awaits: false, lost: None }
+    pub(super) fn new(
+        conn: &'a Connection,
+        keyring: &'a Keyring,
+        audience: Arc<Audience>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            conn,
+            keyring,
+            audience,
+            now,
+            made: Vec::new(),
+            doubtful: Doubtful::default(),
+            erased: false,
+            stirs: Stirs::default(),
+            lost: None,
+        }
     }
 
     /// Makes one job. Where it fails it is undone alone.
@@ -74,14 +94,14 @@ impl<'a> Group<'a> {
         &mut self,
         job: impl FnOnce(&mut Self, &mut Work<'a>) -> Result<T, StoreError>,
     ) -> Result<(T, Vec<crate::event::Event>), StoreError> {
-        let mut work = Work::new(self.conn, self.keyring);
+        let mut work = Work::new(self.conn, self.keyring, Arc::clone(&self.audience));
         let made = step(self.conn, "SAVEPOINT job")
             .and_then(|()| job(self, &mut work))
             .and_then(|made| step(self.conn, "RELEASE job").map(|()| made));
         match made {
             Ok(made) => {
                 self.erased |= work.erased;
-                self.awaits |= work.awaits;
+                self.stirs.add(work.stirs);
                 Ok((made, work.events))
             }
             Err(error) => {
@@ -119,7 +139,12 @@ impl<'a> Group<'a> {
                 Prepared::Feedback(feedback) => work.feedback(&feedback)?,
                 Prepared::Expire { now, limit } => work.expire(now, limit)?,
                 Prepared::Record(events) => work.record_all(events)?,
-                Prepared::Prune { before, limit } => work.prune(before, self.now, limit)?,
+                Prepared::Prune { before, archive, limit } => work.prune(before, archive, self.now, limit)?,
+                Prepared::Announce(news) => {
+                    work.notify(&Notice::Upstream(*news))?;
+                    Effect::Done
+                }
+                Prepared::Outbox(change) => work.change_outbox(&change)?,
             };
             applied.push(work.applied(effect));
         }
@@ -141,6 +166,7 @@ pub(super) fn take_out(conn: &Connection, doubtful: &Doubtful) -> Result<(), Sto
         conn.execute("DELETE FROM event WHERE message = ?1", [number]).map_err(failed)?;
         conn.execute("DELETE FROM message WHERE number = ?1", [number]).map_err(failed)?;
         conn.execute("DELETE FROM idempotency WHERE message = ?1", [id.as_bytes()]).map_err(failed)?;
+        outbox::take_out(conn, *id).map_err(failed)?;
         // All rows of its submission go, so no other row needs the payload.
         conn.execute("DELETE FROM payload_refs WHERE payload = ?1", [payload]).map_err(failed)?;
         conn.execute("UPDATE payload SET plan = NULL, body = NULL WHERE number = ?1", [payload])

@@ -14,12 +14,14 @@
 //! unused parts of the file until those are used again. What the file system or the disk keeps of overwritten blocks is
 //! out of reach from here: there the sealing protects.
 
+mod archive;
 mod burst;
 mod change;
 mod claim;
 mod erase;
 mod event;
 mod group;
+mod outbox;
 mod prepare;
 mod put;
 mod read;
@@ -43,11 +45,14 @@ use self::claim::Leased;
 use self::read::{Opened, Readers};
 use self::row::Stored;
 use self::writer::{Answer, Job, Parts, Request};
+use super::decision::{Decision, DecisionPlace, DecisionQuery};
+use super::outbox::{Audience, CurrentAudience, EndpointState, Outbox, Waiting};
 use super::{Applied, Change, ClaimRequest, Depth, History, OpenBurst, Query, Settle, Store, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Event, Kind};
-use crate::ident::{Class, MessageId};
+use crate::ident::{Class, EndpointName, MessageId};
 use crate::outcome::{Reason, ReasonClass};
+use crate::pulse::{Heart, Pulse};
 use crate::queue::keyring::Keyring;
 use crate::queue::{Awaited, Claimed, Entry, Settlement, State};
 use crate::secret::Digest;
@@ -58,6 +63,9 @@ pub const SCRUB_EVERY: Duration = Duration::from_mins(1);
 /// Sealing more than this is not done on a thread that serves others.
 const HEAVY: usize = 256 << 10;
 
+/// One request, commit or truncation of the log never takes the writer longer, unless the disk does.
+const STUCK_AFTER: Duration = Duration::from_secs(45);
+
 /// What the writer has done since the store was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -67,6 +75,8 @@ pub struct Stats {
     pub jobs: u64,
     /// Truncations of the write-ahead log.
     pub scrubs: u64,
+    /// The last transaction could not be committed.
+    pub failing: bool,
     /// A commit's fate could not be decided: nothing works any more, and the program has to be started again.
     pub poisoned: bool,
 }
@@ -83,7 +93,9 @@ struct Inner {
     /// `None` in a store that is only looked at, and once it is closed.
     requests: Mutex<Option<Sender<Request>>>,
     stats: watch::Receiver<Stats>,
+    pulse: Pulse,
     reports: Arc<Notify>,
+    outbox: Arc<Notify>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// What a call answers when there is no writer.
     without_writer: Mutex<StoreError>,
@@ -96,20 +108,43 @@ impl SqliteStore {
         Self::open_scrubbing(path, keyring, clock, SCRUB_EVERY)
     }
 
-    /// The same with another bound than [`SCRUB_EVERY`].
+    /// The same, and whoever is to be told of events is told.
+    pub fn open_telling(
+        path: &Path,
+        keyring: Arc<Keyring>,
+        clock: Clock,
+        audience: CurrentAudience,
+    ) -> Result<Self, StoreError> {
+        Self::open_with(path, keyring, clock, SCRUB_EVERY, audience)
+    }
+
+    /// Like [`SqliteStore::open`], with another bound than [`SCRUB_EVERY`].
     pub fn open_scrubbing(
         path: &Path,
         keyring: Arc<Keyring>,
         clock: Clock,
         scrub_every: Duration,
     ) -> Result<Self, StoreError> {
+        Self::open_with(path, keyring, clock, scrub_every, Audience::nobody())
+    }
+
+    fn open_with(
+        path: &Path,
+        keyring: Arc<Keyring>,
+        clock: Clock,
+        scrub_every: Duration,
+        audience: CurrentAudience,
+    ) -> Result<Self, StoreError> {
         let lock = schema::lock(path)?;
         let conn = schema::open_writer(path, &keyring)?;
-        let reports = Arc::new(Notify::new());
-        recover(&conn, &keyring, clock.now(), &reports)?;
+        // At the start whoever waits for it looks by itself.
+        let (reports, outbox) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        recover(&conn, &keyring, audience(), clock.now(), &reports)?;
         let readers = Readers::beside_writer(path.to_owned())?;
         let (stats, watched) = watch::channel(Stats::default());
         let (requests, inbox) = mpsc::channel();
+        let heart = Heart::new("queue writer", STUCK_AFTER);
+        let pulse = heart.pulse();
         let parts = Parts {
             conn,
             path: path.to_owned(),
@@ -117,7 +152,10 @@ impl SqliteStore {
             clock,
             stats,
             reports: Arc::clone(&reports),
+            audience,
+            outbox: Arc::clone(&outbox),
             scrub_every,
+            heart,
             lock,
         };
         let thread = std::thread::Builder::new().name("queue-writer".to_owned());
@@ -130,7 +168,9 @@ impl SqliteStore {
             readers,
             requests: Mutex::new(Some(requests)),
             stats: watched,
+            pulse,
             reports,
+            outbox,
             thread: Mutex::new(Some(thread)),
             without_writer: Mutex::new(StoreError::Closed),
         };
@@ -146,7 +186,9 @@ impl SqliteStore {
             readers: Readers::offline(path.to_owned(), conn),
             requests: Mutex::new(None),
             stats: watch::channel(Stats::default()).1,
+            pulse: Heart::new("queue writer", STUCK_AFTER).pulse(),
             reports: Arc::new(Notify::new()),
+            outbox: Arc::new(Notify::new()),
             thread: Mutex::new(None),
             without_writer: Mutex::new(StoreError::Failed("it was opened for reading only".to_owned())),
         };
@@ -156,6 +198,11 @@ impl SqliteStore {
     /// What the writer has done, to be watched.
     pub fn stats(&self) -> watch::Receiver<Stats> {
         self.inner.stats.clone()
+    }
+
+    /// Shows whether the writer gets on.
+    pub fn pulse(&self) -> Pulse {
+        self.inner.pulse.clone()
     }
 
     /// Truncates the write-ahead log now: of what was erased before the call nothing is left in it afterwards.
@@ -321,12 +368,50 @@ impl Store for SqliteStore {
         self.inner.readers.read(move |conn| event::history(conn, &keyring, of)).await
     }
 
+    async fn decisions(
+        &self,
+        query: DecisionQuery,
+    ) -> Result<Vec<(DecisionPlace, Option<Decision>)>, StoreError> {
+        let keyring = Arc::clone(&self.inner.keyring);
+        self.inner.readers.read(move |conn| archive::decisions(conn, &keyring, &query)).await
+    }
+
     async fn depth(&self) -> Result<Depth, StoreError> {
         self.inner.readers.read(read::depth).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
         self.inner.close().await
+    }
+}
+
+#[async_trait]
+impl Outbox for SqliteStore {
+    async fn due_notices(
+        &self,
+        endpoint: &EndpointName,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let (keyring, endpoint) = (Arc::clone(&self.inner.keyring), endpoint.clone());
+        self.inner.readers.read(move |conn| outbox::due(conn, &keyring, &endpoint, now, limit)).await
+    }
+
+    async fn next_notice(
+        &self,
+        endpoint: &EndpointName,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let endpoint = endpoint.clone();
+        self.inner.readers.read(move |conn| outbox::next(conn, &endpoint, now)).await
+    }
+
+    async fn endpoints(&self) -> Result<Vec<EndpointState>, StoreError> {
+        self.inner.readers.read(outbox::endpoints).await
+    }
+
+    async fn outbox_woken(&self) {
+        self.inner.outbox.notified().await;
     }
 }
 
@@ -340,15 +425,16 @@ impl std::fmt::Debug for SqliteStore {
 fn recover(
     conn: &rusqlite::Connection,
     keyring: &Keyring,
+    audience: Arc<Audience>,
     now: Timestamp,
     reports: &Notify,
 ) -> Result<(), StoreError> {
     group::step(conn, "BEGIN IMMEDIATE")?;
-    let mut work = change::Work::new(conn, keyring);
+    let mut work = change::Work::new(conn, keyring, audience);
     work.recover_all(now)?;
     group::step(conn, "COMMIT")?;
     work.events.iter().for_each(Event::log);
-    if work.awaits {
+    if work.stirs.reports {
         reports.notify_one();
     }
     Ok(())

@@ -4,10 +4,12 @@
 use super::event::Loose;
 use super::row::{Medium, Told, json, not_sealed, sealed};
 use crate::clock::Timestamp;
+use crate::event::UpstreamNews;
 use crate::ident::{BurstId, Class, ClientName, MessageId, UpstreamName};
 use crate::mail::Recipient;
 use crate::outcome::Reason;
 use crate::queue::keyring::Keyring;
+use crate::queue::store::outbox::OutboxChange;
 use crate::queue::store::{Change, Counter, Operation, Put, Report, Settle, Settling, StoreError};
 use crate::queue::{Entry, Idempotency, NewEntry, Payload, State};
 use crate::secret::{Digest, Secret};
@@ -27,7 +29,9 @@ pub(super) enum Prepared {
     Postpone { id: MessageId, until: Option<Timestamp> },
     Feedback(Box<Feedback>),
     Record(Vec<Loose>),
-    Prune { before: Timestamp, limit: usize },
+    Prune { before: Timestamp, archive: Option<Timestamp>, limit: usize },
+    Announce(Box<UpstreamNews>),
+    Outbox(Box<OutboxChange>),
 }
 
 /// What a client says of its code.
@@ -93,6 +97,8 @@ pub(super) fn weight(changes: &[Change]) -> usize {
         | Change::Report(_)
         | Change::Postpone { .. }
         | Change::Feedback { .. }
+        | Change::Announce(_)
+        | Change::Outbox(_)
         | Change::Prune { .. } => 512,
     };
     changes.iter().map(weigh).sum()
@@ -102,7 +108,7 @@ pub(super) fn weight(changes: &[Change]) -> usize {
 pub(super) fn lane(changes: &[Change]) -> Class {
     let normal = changes.iter().all(|change| match change {
         Change::Put(put) => put.entries.iter().all(|new| new.entry.class == Class::Normal),
-        Change::Record(_) | Change::Prune { .. } => true,
+        Change::Record(_) | Change::Prune { .. } | Change::Announce(_) | Change::Outbox(_) => true,
         Change::Settle(_)
         | Change::Mark { .. }
         | Change::GiveBack { .. }
@@ -133,7 +139,9 @@ fn prepare_one(change: Change, keyring: &Keyring) -> Result<Prepared, StoreError
             let sealed = events.into_iter().map(|(key, event)| Loose::seal(key, event, keyring));
             Prepared::Record(sealed.collect::<Result<_, _>>()?)
         }
-        Change::Prune { before, limit } => Prepared::Prune { before, limit },
+        Change::Prune { before, archive, limit } => Prepared::Prune { before, archive, limit },
+        Change::Announce(news) => Prepared::Announce(news),
+        Change::Outbox(change) => Prepared::Outbox(change),
         Change::Report(report) => Prepared::Report(report),
         Change::Postpone { id, until } => Prepared::Postpone { id, until },
         Change::Feedback { id, client, used, counters } => {

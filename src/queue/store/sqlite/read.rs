@@ -161,19 +161,27 @@ pub(super) fn depth(conn: &Connection) -> Result<Depth, StoreError> {
         statement.query_row([], read).map_err(failed)
     };
     let mut lanes = [0; 2];
-    let mut oldest: Option<i64> = None;
+    let mut oldest: [Option<i64>; 2] = [None; 2];
     for (class, lane) in lanes.iter_mut().enumerate() {
         for waits in ["state = 0 AND waits_for IS NULL", "state = 0 AND waits_for IS NOT NULL", "state = 1"] {
             let sql =
                 format!("SELECT count(*), min(accepted) FROM message WHERE {waits} AND class = {class}");
             let (found, first) = count(&sql)?;
             *lane += found;
-            oldest = oldest.into_iter().chain(first).min();
+            oldest[class] = oldest[class].into_iter().chain(first).min();
         }
     }
     let (held, _) = count("SELECT count(*), NULL FROM message WHERE state = 2")?;
     let (suppressed, _) = count("SELECT count(*), NULL FROM message WHERE state = 3 AND ends IS NOT NULL")?;
-    Ok(Depth { urgent: lanes[0], normal: lanes[1], held, suppressed, oldest: oldest.map(time) })
+    Ok(Depth {
+        urgent: lanes[0],
+        normal: lanes[1],
+        held,
+        suppressed,
+        oldest: oldest.into_iter().flatten().min().map(time),
+        oldest_urgent: oldest[0].map(time),
+        oldest_normal: oldest[1].map(time),
+    })
 }
 
 /// When the next row's life ends.

@@ -39,6 +39,8 @@ pub(super) mod sealed {
     pub(in super::super) const PLAN: &str = "payload.plan";
     pub(in super::super) const BODY: &str = "payload.body";
     pub(in super::super) const DETAIL: &str = "event.detail";
+    pub(in super::super) const NOTICE: &str = "outbox.notice";
+    pub(in super::super) const DECISION: &str = "archive.decision";
 }
 
 /// What kind of message a row is.

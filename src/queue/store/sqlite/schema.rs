@@ -25,8 +25,12 @@ pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// Step `n` brings a store from schema version `n` to `n + 1`, in one transaction. Never change a step that was
 /// released.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// The newest schema this program knows.
 pub(super) fn known_schema() -> i64 {

@@ -66,10 +66,11 @@ impl Work<'_> {
     }
 
     /// Deletes the record of what ended before `before`, and counters and requests that are over by `now`. A row that a
-    /// repeated request may ask for stays.
+    /// repeated request may ask for stays. What was decided since `archive` goes into the archive.
     pub(super) fn prune(
         &mut self,
         before: Timestamp,
+        archive: Option<Timestamp>,
         now: Timestamp,
         limit: usize,
     ) -> Result<Effect, StoreError> {
@@ -85,12 +86,14 @@ impl Work<'_> {
             found.collect::<Result<_, _>>().map_err(failed)?
         };
         for number in &numbers {
+            if let Some(since) = archive {
+                self.archive_row(*number, since)?;
+            }
             self.execute("DELETE FROM event WHERE message = ?1", [number])?;
             self.execute("DELETE FROM message WHERE number = ?1", [number])?;
         }
-        let sql =
-            "DELETE FROM event WHERE number IN (SELECT number FROM event WHERE at < ?1 ORDER BY at LIMIT ?2)";
-        let events = self.execute(sql, bound)?;
+        let events = self.prune_loose(before, archive, count(limit))?;
+        let archived = self.prune_archive(archive, count(limit))?;
         let sql = "DELETE FROM counter WHERE (key, window_start) IN \
                    (SELECT key, window_start FROM counter WHERE window_end <= ?1 ORDER BY window_end LIMIT ?2)";
         let counters = self.execute(sql, params![now.as_millis(), count(limit)])?;
@@ -99,7 +102,7 @@ impl Work<'_> {
         self.execute(sql, bound)?;
         self.delete_empty_payloads(count(limit))?;
         self.shrink()?;
-        Ok(Effect::Rows(numbers.len().max(events).max(counters).max(requests)))
+        Ok(Effect::Rows(numbers.len().max(events).max(archived).max(counters).max(requests)))
     }
 
     /// Gives some free pages back. The pragma works page by page as its rows are read.

@@ -29,7 +29,9 @@ use super::schema::{BUSY, connect};
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::ident::Class;
+use crate::pulse::Heart;
 use crate::queue::keyring::Keyring;
+use crate::queue::store::outbox::CurrentAudience;
 use crate::queue::store::{Applied, ClaimRequest, StoreError};
 
 /// How much payload goes into one transaction, unless a single request has more.
@@ -77,8 +79,14 @@ pub(super) struct Parts {
     pub(super) stats: watch::Sender<Stats>,
     /// Told when a text has come to await its provider's report.
     pub(super) reports: Arc<Notify>,
+    /// Who is told of what happens, as of now.
+    pub(super) audience: CurrentAudience,
+    /// Told when there is something new in the outbox.
+    pub(super) outbox: Arc<Notify>,
     /// The longest that erased bytes stay in the write-ahead log.
     pub(super) scrub_every: Duration,
+    /// Shows that the writer gets on.
+    pub(super) heart: Heart,
     /// Keeps other daemons out for as long as the writer lives.
     pub(super) lock: File,
 }
@@ -97,6 +105,7 @@ struct Writer {
 
 /// Serves requests until the store is closed or dropped.
 pub(super) fn run(parts: Parts, inbox: &Receiver<Request>) {
+    parts.heart.is_this_thread();
     let mut writer = Writer {
         parts,
         waiting: [VecDeque::new(), VecDeque::new()],
@@ -125,10 +134,12 @@ impl Writer {
                 return false;
             }
             let pause = self.scrub_at.map(|at| at.saturating_duration_since(Instant::now()));
+            self.parts.heart.rests();
             let first = match pause {
                 Some(pause) => inbox.recv_timeout(pause),
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
+            self.parts.heart.works();
             match first {
                 Ok(request) => self.sort(request),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -184,11 +195,13 @@ impl Writer {
             }
             return;
         }
-        let mut group = Group::new(&self.parts.conn, &self.parts.keyring, self.parts.clock.now());
+        let audience = (self.parts.audience)();
+        let mut group = Group::new(&self.parts.conn, &self.parts.keyring, audience, self.parts.clock.now());
         for job in jobs {
             group.make(job, &mut self.turns);
+            self.parts.heart.works();
         }
-        let Group { made, doubtful, erased, awaits, lost, .. } = group;
+        let Group { made, doubtful, erased, stirs, lost, .. } = group;
         let fate = match lost {
             Some(error) => Err(error),
             None => self.commit(|conn| take_out(conn, &doubtful)),
@@ -196,13 +209,17 @@ impl Writer {
         if erased && fate.is_ok() && self.scrub_at.is_none() {
             self.scrub_at = Some(Instant::now() + self.parts.scrub_every);
         }
-        if awaits && fate.is_ok() {
+        if stirs.reports && fate.is_ok() {
             self.parts.reports.notify_one();
+        }
+        if stirs.outbox && fate.is_ok() {
+            self.parts.outbox.notify_one();
         }
         let jobs = made.len() as u64;
         self.parts.stats.send_modify(|stats| {
             stats.commits += u64::from(fate.is_ok());
             stats.jobs += jobs;
+            stats.failing = fate.is_err();
         });
         for one in made {
             self.answer(one, &fate);
@@ -281,6 +298,7 @@ impl Writer {
         if !due && self.scrubs.is_empty() {
             return;
         }
+        self.parts.heart.works();
         let done = self.scrub();
         self.scrub_at = if done.is_ok() { None } else { Some(Instant::now() + SCRUB_AGAIN) };
         self.parts.stats.send_modify(|stats| stats.scrubs += u64::from(done.is_ok()));
@@ -307,7 +325,8 @@ impl Writer {
         for answer in self.scrubs.drain(..) {
             let _ = answer.send(Err(StoreError::Closed));
         }
-        let Parts { conn, lock, .. } = self.parts;
+        let Parts { conn, lock, heart, .. } = self.parts;
+        heart.works();
         let closed = conn.close().map_err(|(_, error)| failed(error));
         // Said, not left to the close: a process being forked just now has a copy of the file.
         let _ = lock.unlock();
