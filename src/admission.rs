@@ -1,6 +1,7 @@
 //! What accept loops share: how many connections there may be, in all and from one address, and pauses where accepts fail.
 //!
-//! A place is held by a value and given back when that is dropped, however the session ends.
+//! A place is held by a value and given back when that is dropped, however the session ends. How many there are may change
+//! while some are held: nobody loses one.
 
 mod trouble;
 
@@ -8,21 +9,18 @@ pub(crate) use trouble::Trouble;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The places that some listeners share. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Admission {
-    all: Arc<Semaphore>,
-    addresses: Arc<Addresses>,
-}
+pub(crate) struct Admission(Arc<Mutex<Places>>);
 
 #[derive(Debug)]
-struct Addresses {
-    most: usize,
-    counts: Mutex<HashMap<IpAddr, usize>>,
+struct Places {
+    most_in_all: usize,
+    most_for_one: usize,
+    in_all: usize,
+    by_address: HashMap<IpAddr, usize>,
 }
 
 /// Why a connection gets no place.
@@ -37,44 +35,60 @@ pub(crate) enum Crowded {
 /// The place of one connection.
 #[derive(Debug)]
 pub(crate) struct Place {
-    _one_of_all: OwnedSemaphorePermit,
-    counted: Option<(Arc<Addresses>, IpAddr)>,
+    admission: Admission,
+    address: Option<IpAddr>,
 }
 
 impl Admission {
     /// So many places in all, and so many of them for one address.
     pub(crate) fn new(in_all: usize, for_one: usize) -> Self {
-        let addresses = Addresses { most: for_one, counts: Mutex::default() };
-        Self {
-            all: Arc::new(Semaphore::new(in_all.min(Semaphore::MAX_PERMITS))),
-            addresses: Arc::new(addresses),
-        }
+        Self(Arc::new(Mutex::new(Places {
+            most_in_all: in_all,
+            most_for_one: for_one,
+            in_all: 0,
+            by_address: HashMap::new(),
+        })))
+    }
+
+    /// From now on there are so many places.
+    pub(crate) fn resize(&self, in_all: usize, for_one: usize) {
+        let mut places = self.places();
+        (places.most_in_all, places.most_for_one) = (in_all, for_one);
     }
 
     /// A place for a connection, if there is one; without an address, it has no share that could be used up.
     pub(crate) fn admit(&self, address: Option<IpAddr>) -> Result<Place, Crowded> {
-        let one_of_all = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Crowded::InAll)?;
-        let Some(key) = address.map(whoever_owns) else {
-            return Ok(Place { _one_of_all: one_of_all, counted: None });
-        };
-        let mut counts = self.addresses.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(key).or_default();
-        if *count >= self.addresses.most {
-            return Err(Crowded::FromThere);
+        let mut places = self.places();
+        if places.in_all >= places.most_in_all {
+            return Err(Crowded::InAll);
         }
-        *count += 1;
-        Ok(Place { _one_of_all: one_of_all, counted: Some((Arc::clone(&self.addresses), key)) })
+        let address = address.map(whoever_owns);
+        if let Some(key) = address {
+            let most = places.most_for_one;
+            let count = places.by_address.entry(key).or_default();
+            if *count >= most {
+                return Err(Crowded::FromThere);
+            }
+            *count += 1;
+        }
+        places.in_all += 1;
+        Ok(Place { admission: self.clone(), address })
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some((addresses, key)) = self.counted.take() else { return };
-        let mut counts = addresses.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&key) {
+        let mut places = self.admission.places();
+        places.in_all -= 1;
+        let Some(key) = self.address else { return };
+        if let Some(count) = places.by_address.get_mut(&key) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&key);
+                places.by_address.remove(&key);
             }
         }
     }
@@ -104,9 +118,9 @@ mod tests {
         drop(three);
         drop(one);
         assert!(admit("2001:db8::3").is_ok());
-        assert_eq!(admission.addresses.counts.lock().unwrap().len(), 1);
+        assert_eq!(admission.places().by_address.len(), 1);
         let _mapped = (admit("::ffff:192.0.2.1").unwrap(), admit("192.0.2.1").unwrap());
-        assert_eq!(admission.addresses.counts.lock().unwrap().len(), 2);
+        assert_eq!(admission.places().by_address.len(), 2);
     }
 
     #[test]
@@ -117,6 +131,20 @@ mod tests {
             assert_eq!(admission.admit(Some("192.0.2.1".parse().unwrap())).unwrap_err(), Crowded::FromThere);
         }
         assert!(admission.admit(Some("192.0.2.2".parse().unwrap())).is_ok());
+    }
+
+    #[test]
+    fn fewer_places_take_none_away_and_more_are_there_at_once() {
+        let admission = Admission::new(2, 2);
+        let admit = |text: &str| admission.admit(Some(text.parse().unwrap()));
+        let (one, _two) = (admit("192.0.2.1").unwrap(), admit("192.0.2.1").unwrap());
+        admission.resize(1, 1);
+        assert_eq!(admit("192.0.2.2").unwrap_err(), Crowded::InAll);
+        drop(one);
+        assert_eq!(admit("192.0.2.2").unwrap_err(), Crowded::InAll);
+        admission.resize(3, 1);
+        assert_eq!(admit("192.0.2.1").unwrap_err(), Crowded::FromThere);
+        assert!(admit("192.0.2.2").is_ok());
     }
 
     #[test]

@@ -54,6 +54,15 @@ impl Timestamp {
         jiff::Timestamp::from_millisecond(self.0).ok()
     }
 
+    /// The time from the form of RFC 3339, or the beginning of a day in UTC from its date.
+    pub fn parse(text: &str) -> Option<Self> {
+        let at = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+            let day: jiff::civil::Date = text.parse().ok()?;
+            jiff::tz::TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok()
+        })?;
+        Some(Self(at.as_millisecond()))
+    }
+
     /// The date in the form of RFC 5322 section 3.3, in UTC: `Mon, 23 Nov 2026 13:26:00 +0000`.
     pub fn to_rfc5322(self) -> String {
         self.instant().map_or_else(String::new, |at| at.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string())
@@ -120,6 +129,17 @@ mod tests {
         let at = Timestamp::from_millis(1_795_440_360_000);
         assert_eq!(at.to_rfc5322(), "Mon, 23 Nov 2026 13:26:00 +0000");
         assert_eq!(at.to_rfc3339(), "2026-11-23T13:26:00Z");
+    }
+
+    #[test]
+    fn times_are_read_with_and_without_their_time_of_day() {
+        let millis = |text| Timestamp::parse(text).map(Timestamp::as_millis);
+        assert_eq!(millis("2027-01-15T08:00:00Z"), Some(1_800_000_000_000));
+        assert_eq!(millis("2027-01-15T09:00:00+01:00"), Some(1_800_000_000_000));
+        assert_eq!(millis("2027-01-15"), Some(1_800_000_000_000 - 8 * 3_600_000));
+        for text in ["", "yesterday", "2027-02-30"] {
+            assert_eq!(millis(text), None, "{text}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -79,6 +79,11 @@ name!(
 );
 
 name!(
+    /// Where events are told to, as named in `[webhooks.NAME]`.
+    EndpointName
+);
+
+name!(
     /// A burst: many messages of one shape that are held together. Eight letters that an operator can type; no digits, so
     /// that it may stand in every log line.
     BurstId

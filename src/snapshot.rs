@@ -11,7 +11,6 @@ use crate::config::Config;
 use crate::ident::{BusinessName, CategoryName, Class, ClientName};
 use crate::pipeline;
 use crate::policy::{Action, Category, Client, Policy, SenderPolicy};
-use crate::secret::RandomError;
 
 /// The client that test messages come from.
 pub const TEST_CLIENT: &str = "authrelay:send-test";
@@ -34,7 +33,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The snapshot of a configuration, with the clients that are ours.
-    pub fn new(mut config: Config) -> Result<Self, RandomError> {
+    pub fn new(mut config: Config) -> Self {
         config.policy = Arc::new(with_our_own(&config));
         let pipeline = pipeline::Config {
             policy: Arc::clone(&config.policy),
@@ -43,7 +42,7 @@ impl Snapshot {
             sms: Arc::clone(&config.sms_guard),
             limits: config.queue.limits,
         };
-        Ok(Self { directory: Directory::new(config.clients.clone())?, pipeline, config })
+        Self { directory: Directory::new(config.clients.clone()), pipeline, config }
     }
 }
 

@@ -1,20 +1,18 @@
 //! The clients of one configuration snapshot, and how a peer proves to be one of them.
 //!
 //! A generated password has 256 bits and is checked by one SHA-256. A password that a person chose is checked by
-//! argon2id, which costs memory and time on purpose: a [`Gate`] bounds how many run at once and makes addresses that
-//! fail wait. What was checked successfully is remembered, under a key of this process, until the snapshot goes. Tokens
-//! are always generated ones.
+//! argon2id, which costs memory and time on purpose: a [`Gate`] bounds how many run at once, makes addresses that fail
+//! wait, and remembers what was right. Tokens are always generated ones.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
 
 use super::{Access, Config, Gate, PasswordHash};
 use crate::ident::{ClientName, ListenerName};
-use crate::secret::{Digest, LookupKey, RandomError, Secret, random};
+use crate::secret::{Digest, RandomError, Secret, random};
 
 /// Why a login did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,23 +34,15 @@ pub struct Directory {
     clients: Vec<Access>,
     users: HashMap<String, usize>,
     chosen_passwords: bool,
-    process_key: LookupKey,
-    remembered: Mutex<HashSet<Digest>>,
 }
 
 impl Directory {
     /// The directory of a configuration.
-    pub fn new(config: Config) -> Result<Self, RandomError> {
+    pub fn new(config: Config) -> Self {
         let user_of = |(index, access): (usize, &Access)| access.user.clone().map(|user| (user, index));
         let users = config.clients.iter().enumerate().filter_map(user_of).collect();
         let chosen = |access: &Access| matches!(access.password, Some(PasswordHash::Argon2id(_)));
-        Ok(Self {
-            users,
-            chosen_passwords: config.clients.iter().any(chosen),
-            clients: config.clients,
-            process_key: LookupKey::new(&random()?),
-            remembered: Mutex::new(HashSet::new()),
-        })
+        Self { users, chosen_passwords: config.clients.iter().any(chosen), clients: config.clients }
     }
 
     /// The client a peer is without logging in: by its certificate, its listener, or the narrowest network it is in.
@@ -114,23 +104,12 @@ impl Directory {
             // A generated password can't be guessed, so there is nothing to slow down.
             return Err(LoginError::Wrong);
         }
-        let proof = self.process_key.digest("login", &[user.as_bytes(), password.reveal().as_bytes()]);
-        if let Some(access) = access
-            && self.remembered().contains(&proof)
-        {
-            return Ok(access.name.clone());
-        }
         let stored = match hash {
-            Some(PasswordHash::Argon2id(stored)) => Some(stored.clone()),
+            Some(PasswordHash::Argon2id(stored)) => Some(stored.as_str()),
             Some(PasswordHash::Sha256(_)) | None => None,
         };
-        gate.check_slowly(from, stored, password.clone()).await?;
-        self.remembered().insert(proof);
+        gate.check(from, user, stored, password).await?;
         access.map(|access| access.name.clone()).ok_or(LoginError::Wrong)
-    }
-
-    fn remembered(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -177,7 +156,7 @@ mod tests {
     }
 
     fn directory(clients: Vec<Access>) -> Directory {
-        Directory::new(Config { clients }).unwrap()
+        Directory::new(Config { clients })
     }
 
     #[test]
@@ -243,20 +222,26 @@ mod tests {
     #[tokio::test]
     async fn chosen_passwords_are_remembered_only_when_right() {
         let phc = hash_password(&Secret::new("correct horse")).unwrap();
-        let old =
-            Access { user: Some("old".into()), password: Some(PasswordHash::Argon2id(phc)), ..access("old") };
-        let directory = directory(vec![old]);
+        let client = |phc| {
+            let password = Some(PasswordHash::Argon2id(phc));
+            directory(vec![Access { user: Some("old".into()), password, ..access("old") }])
+        };
+        let directory = client(phc.clone());
         let gate = Gate::new(2).unwrap();
         let wrong = directory.log_in(&gate, "old", &Secret::new("incorrect"), None).await;
         assert_eq!(wrong, Err(LoginError::Wrong));
-        assert!(directory.remembered().is_empty());
+        assert_eq!(gate.remembered(), 0);
         let right = Secret::new("correct horse");
         assert_eq!(directory.log_in(&gate, "old", &right, None).await, Ok(ClientName::new("old")));
-        assert_eq!(directory.remembered().len(), 1);
-        // A remembered success needs no place in the gate.
-        let full = Gate::new(0).unwrap();
-        assert_eq!(directory.log_in(&full, "old", &right, None).await, Ok(ClientName::new("old")));
-        let unknown = directory.log_in(&full, "nobody", &right, None).await;
-        assert_eq!(unknown, Err(LoginError::Busy));
+        assert_eq!(gate.remembered(), 1);
+        // A remembered success needs no place in the gate, and a reload that leaves the password as it is forgets nothing.
+        gate.shut();
+        for directory in [directory, client(phc)] {
+            assert_eq!(directory.log_in(&gate, "old", &right, None).await, Ok(ClientName::new("old")));
+            let unknown = directory.log_in(&gate, "nobody", &right, None).await;
+            assert_eq!(unknown, Err(LoginError::Busy));
+        }
+        let changed = client(hash_password(&Secret::new("correct horse")).unwrap());
+        assert_eq!(changed.log_in(&gate, "old", &right, None).await, Err(LoginError::Busy));
     }
 }

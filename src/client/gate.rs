@@ -1,7 +1,8 @@
 //! What keeps password guessing slow and cheap for us: a bounded number of argon2id checks at once, and a wait for
-//! addresses that keep failing.
+//! addresses that keep failing. What was checked successfully is remembered, under a key of this process: it opens the hash
+//! that it was checked against and no other, so a reload that changes a password forgets the old one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,8 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 const FORGIVEN_AFTER: Duration = Duration::from_mins(15);
 /// The most addresses remembered.
 const ADDRESSES: usize = 10_000;
+/// The most right passwords remembered: far more than there are clients, so that only old ones are ever many.
+const PASSWORDS: usize = 10_000;
 
 /// One per process; survives a reload.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub struct Gate {
     places: Arc<Semaphore>,
     key: LookupKey,
     failures: Mutex<HashMap<Digest, Failures>>,
+    right: Mutex<HashSet<Digest>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,11 +46,38 @@ impl Gate {
             places: Arc::new(Semaphore::new(places)),
             key: LookupKey::new(&random()?),
             failures: Mutex::new(HashMap::new()),
+            right: Mutex::new(HashSet::new()),
         })
     }
 
-    /// Checks a password against a PHC string, or does the same work for nothing where there is none.
-    pub(super) async fn check_slowly(
+    /// Checks a user's password against a PHC string, or does the same work for nothing where there is none. Fast where
+    /// that was right before.
+    pub(super) async fn check(
+        &self,
+        from: Option<IpAddr>,
+        user: &str,
+        stored: Option<&str>,
+        password: &Secret,
+    ) -> Result<(), LoginError> {
+        let proof = stored.map(|stored| {
+            let parts = [user, stored, password.reveal()].map(str::as_bytes);
+            self.key.digest("login", &parts)
+        });
+        if proof.is_some_and(|proof| self.right().contains(&proof)) {
+            return Ok(());
+        }
+        self.check_slowly(from, stored.map(ToOwned::to_owned), password.clone()).await?;
+        if let Some(proof) = proof {
+            let mut right = self.right();
+            if right.len() >= PASSWORDS {
+                right.clear();
+            }
+            right.insert(proof);
+        }
+        Ok(())
+    }
+
+    async fn check_slowly(
         &self,
         from: Option<IpAddr>,
         stored: Option<String>,
@@ -105,6 +136,22 @@ impl Gate {
         }
         seen.count = seen.count.saturating_add(1);
         seen.last = now;
+    }
+
+    fn right(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
+        self.right.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets no further check run.
+    #[cfg(test)]
+    pub(super) fn shut(&self) {
+        self.places.close();
+    }
+
+    /// How many right passwords are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.right().len()
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Failures>> {

@@ -7,11 +7,12 @@
 //! Before a text is posted, that is noted on stable storage. Without that note nothing is posted, and with it nothing is
 //! posted again by itself, whatever happens to this process.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
 use super::parcel::{Parcel, Text};
+use super::registry::Snapshot;
 use super::route::{Letter, Outgoing, Renderer, Route, Routes};
 use super::upstream::Ticket;
 use super::walk::{Trouble, Walk};
@@ -24,11 +25,18 @@ use crate::queue::{Claimed, Entry, Payload, Queue};
 use crate::rewrite::Plan;
 
 /// What an attempt starts with: the routes, and the ticket for the one to begin with.
-#[derive(Debug)]
 pub(super) struct Start {
-    pub(super) routes: Routes,
-    pub(super) first: usize,
-    pub(super) ticket: Option<Ticket>,
+    routes: Routes,
+    first: usize,
+    ticket: Option<Ticket>,
+    /// Of the same configuration as the routes.
+    renderer: Arc<dyn Renderer>,
+}
+
+impl Start {
+    pub(super) fn new(routes: Routes, snapshot: &Snapshot, first: usize, ticket: Option<Ticket>) -> Self {
+        Self { routes, first, ticket, renderer: Arc::clone(&snapshot.renderer) }
+    }
 }
 
 /// How an attempt ended.
@@ -68,7 +76,6 @@ impl Ended {
 /// What every attempt works with.
 pub(super) struct Means<'a> {
     pub(super) queue: &'a Queue,
-    pub(super) renderer: &'a dyn Renderer,
     pub(super) clock: Clock,
     /// What has not begun to send its message stops.
     pub(super) hurry: &'a CancellationToken,
@@ -130,13 +137,14 @@ pub(super) async fn attempt(means: &Means<'_>, claimed: &Claimed, start: Start) 
     if start.routes.ways.is_empty() {
         return no_route(entry, cargo.no_route());
     }
+    let renderer = &*start.renderer;
     let mut walk = Walk::new(means, claimed, &start.routes, start.first);
     let mut ticket = start.ticket;
     for route in start.routes.ways.iter().skip(start.first) {
         let Some(ticket) = walk.ticket_for(route, ticket.take()).await else { continue };
         let handed = match &cargo {
             Cargo::Text(text) => walk.hand_over(route, ticket, Parcel::Text(*text)).await,
-            Cargo::Mail { message, plan, recipient } => match render(means, message, plan, route) {
+            Cargo::Mail { message, plan, recipient } => match render(renderer, message, plan, route) {
                 Ok(outgoing) => {
                     let id = entry.id.to_string();
                     let letter = Letter { outgoing: &outgoing, recipient, file_name: &id };
@@ -160,9 +168,14 @@ pub(super) async fn attempt(means: &Means<'_>, claimed: &Claimed, start: Start) 
     walk.end()
 }
 
-fn render(means: &Means<'_>, message: &Message, plan: &Plan, route: &Route) -> Result<Outgoing, Reason> {
+fn render(
+    renderer: &dyn Renderer,
+    message: &Message,
+    plan: &Plan,
+    route: &Route,
+) -> Result<Outgoing, Reason> {
     let no_sender = || Reason::new(ReasonClass::Local, "a mail needs a sender");
-    means.renderer.render(message, plan, route.sender.as_ref().ok_or_else(no_sender)?)
+    renderer.render(message, plan, route.sender.as_ref().ok_or_else(no_sender)?)
 }
 
 fn no_route(entry: &Entry, text: &str) -> Ended {

@@ -13,12 +13,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use mail_send::{Error, SmtpClient};
+use rustls::pki_types::CertificateDer;
 use smtp_proto::{
     AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS, EhloResponse, Response,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 use super::reply::{HandOver, Step, Trip, accepted, judge, lost};
@@ -29,11 +31,11 @@ use crate::outcome::{Reason, ReasonClass};
 use crate::secret::Secret;
 
 /// A byte stream, encrypted or not.
-trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 /// How long a farewell may take; nobody waits for it.
-const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What stood in the way, and whether the connection can be used again.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ impl Connection {
     ) -> Result<Self, HandOver> {
         let counted = Counted::new(open);
         let opened = tokio::time::timeout(config.timeouts.connect, open_stream(config, hostname));
-        let (mut client, ehlo) = match opened.await {
+        let Opened { mut client, ehlo, .. } = match opened.await {
             Ok(result) => result?,
             Err(_) => return Err(lost(Step::Greeting, &Error::Timeout)),
         };
@@ -173,19 +175,41 @@ fn stays_usable(reply: &Response<String>) -> bool {
     reply.code != 421 && (400..600).contains(&reply.code)
 }
 
-type Opened = (SmtpClient<Box<dyn Stream>>, EhloResponse<String>);
+/// A conversation that is encrypted as configured, with the upstream's answer to EHLO.
+pub(super) struct Opened {
+    pub(super) client: SmtpClient<Box<dyn Stream>>,
+    ehlo: EhloResponse<String>,
+    pub(super) tls: Option<TlsSeen>,
+    may_log_in_clear: bool,
+}
+
+/// What a TLS handshake showed.
+#[derive(Debug, Clone)]
+pub struct TlsSeen {
+    /// `TLS 1.3` or `TLS 1.2`.
+    pub version: &'static str,
+    /// The certificates that were shown, the server's own first.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
 
 async fn open_stream(config: &SmtpConfig, hostname: &str) -> Result<Opened, HandOver> {
+    let mut opened = secure(config, hostname).await?;
+    opened.log_in(config).await?;
+    Ok(opened)
+}
+
+/// Connects and encrypts as configured.
+pub(super) async fn secure(config: &SmtpConfig, hostname: &str) -> Result<Opened, HandOver> {
     let stream = connect(config).await.map_err(|error| lost(Step::Greeting, &error))?;
     // Without it every small command waits for the one before to be acknowledged.
     stream.set_nodelay(true).map_err(|error| lost(Step::Greeting, &Error::Io(error)))?;
     let may_log_in_clear = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
     // Each step stands inside the time for connecting; this only keeps the library's own away.
     let mut plain = SmtpClient { stream, timeout: config.timeouts.connect };
-    let mut client = match &config.tls {
+    let (mut client, tls) = match &config.tls {
         UpstreamTls::Plain => {
             greeting(&mut plain).await?;
-            SmtpClient { stream: Box::new(plain.stream) as Box<dyn Stream>, timeout: plain.timeout }
+            (SmtpClient { stream: Box::new(plain.stream) as Box<dyn Stream>, timeout: plain.timeout }, None)
         }
         UpstreamTls::StartTls(tls) => {
             greeting(&mut plain).await?;
@@ -200,20 +224,30 @@ async fn open_stream(config: &SmtpConfig, hostname: &str) -> Result<Opened, Hand
         UpstreamTls::Implicit(tls) => {
             let connector = TlsConnector::from(Arc::clone(tls));
             let secured = plain.into_tls(&connector, &config.host).await;
-            let mut client = boxed(secured.map_err(|error| lost(Step::Tls, &error))?);
+            let (mut client, seen) = boxed(secured.map_err(|error| lost(Step::Tls, &error))?);
             greeting(&mut client).await?;
-            client
+            (client, seen)
         }
     };
     // After STARTTLS what was said before counts for nothing (RFC 3207 section 4.2).
-    let offers = ehlo(&mut client, hostname).await?;
-    if let Some((user, password)) = &config.credentials {
-        if matches!(config.tls, UpstreamTls::Plain) && !may_log_in_clear {
+    let ehlo = ehlo(&mut client, hostname).await?;
+    Ok(Opened { client, ehlo, tls, may_log_in_clear })
+}
+
+impl Opened {
+    /// Logs in, where a login is configured.
+    pub(super) async fn log_in(&mut self, config: &SmtpConfig) -> Result<(), HandOver> {
+        let Some((user, password)) = &config.credentials else { return Ok(()) };
+        if matches!(config.tls, UpstreamTls::Plain) && !self.may_log_in_clear {
             return Err(no_login("the password is not sent in the clear to another machine"));
         }
-        log_in(&mut client, offers.auth_mechanisms, user, password).await?;
+        log_in(&mut self.client, self.ehlo.auth_mechanisms, user, password).await
     }
-    Ok((client, offers))
+
+    /// Whether addresses beyond ASCII may be said.
+    pub(super) fn offers_smtp_utf8(&self) -> bool {
+        self.ehlo.capabilities & EXT_SMTP_UTF8 != 0
+    }
 }
 
 /// Tries every address of the host. Each gets its share of the time, so that a first one that swallows everything does
@@ -232,8 +266,16 @@ async fn connect(config: &SmtpConfig) -> Result<TcpStream, Error> {
     Err(last)
 }
 
-fn boxed<T: Stream + 'static>(client: SmtpClient<T>) -> SmtpClient<Box<dyn Stream>> {
-    SmtpClient { stream: Box::new(client.stream), timeout: client.timeout }
+fn boxed(client: SmtpClient<TlsStream<TcpStream>>) -> (SmtpClient<Box<dyn Stream>>, Option<TlsSeen>) {
+    let (_, session) = client.stream.get_ref();
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        _ => "TLS 1.2",
+    };
+    let certificates = session.peer_certificates().unwrap_or_default();
+    let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
+    let seen = TlsSeen { version, certificates };
+    (SmtpClient { stream: Box::new(client.stream), timeout: client.timeout }, Some(seen))
 }
 
 async fn greeting<T: Stream>(client: &mut SmtpClient<T>) -> Result<(), HandOver> {

@@ -13,7 +13,6 @@ use super::expiry::ExpiryAlarm;
 use super::feedback::FeedbackQueue;
 use super::parcel::Carries;
 use super::registry::Registry;
-use super::route::Renderer;
 use crate::clock::{Clock, Timestamp};
 use crate::defect::survive;
 use crate::ident::{Class, UpstreamName};
@@ -28,7 +27,6 @@ const STORE_PAUSES: [Duration; 4] =
 pub(super) struct Desk {
     pub(super) queue: Arc<Queue>,
     pub(super) registry: Registry,
-    pub(super) renderer: Arc<dyn Renderer>,
     pub(super) retry: RetryClock,
     pub(super) clock: Clock,
     pub(super) alarm: Arc<ExpiryAlarm>,
@@ -67,13 +65,7 @@ impl Desk {
 
     pub(super) async fn attempt(&self, job: Job, start: Start, worker: Worker) -> Done {
         let posted = Posted::default();
-        let means = Means {
-            queue: &self.queue,
-            renderer: &*self.renderer,
-            clock: self.clock,
-            hurry: &self.hurry,
-            posted: &posted,
-        };
+        let means = Means { queue: &self.queue, clock: self.clock, hurry: &self.hurry, posted: &posted };
         // After a defect the message is tried again by its clock, like after any other trouble of ours.
         let ended = survive(attempt(&means, &job.claimed, start)).await.unwrap_or_else(|defect| {
             tracing::error!(target: "authrelay::deliver", id = %job.claimed.entry().id, %defect, "an attempt failed");

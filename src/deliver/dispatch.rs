@@ -18,26 +18,41 @@ use super::attempt::Start;
 use super::desk::{Desk, Done, Workers};
 use super::expiry;
 use super::feedback::{self, FeedbackQueue};
+use super::herald::{self, Herald};
 use super::intake::Intake;
 use super::lanes::{Lane, Taken, Turn};
 use super::registry::{Readiness, Registry, Snapshot};
 use super::reports;
 use super::route::{Renderer, Routes};
 use super::status::UpstreamStatus;
-use super::upstream::Admission;
+use super::upstream::{Admission, Upstream};
 use super::walk::earliest;
 use crate::clock::{Clock, Timestamp};
 use crate::ident::{CategoryName, Class, UpstreamName};
+use crate::pulse::{Heart, Pulse};
 use crate::queue::{Job, Queue};
 
 /// Gives the pauses between attempts of a category.
 pub type RetryClock = Arc<dyn Fn(&CategoryName, Class) -> Vec<Duration> + Send + Sync>;
 
-/// Gives the configuration of the moment.
-pub type CurrentConfig = Arc<dyn Fn() -> Arc<Config> + Send + Sync>;
+/// Gives the configuration of the moment, with what writes by it.
+pub type CurrentConfig = Arc<dyn Fn() -> InForce + Send + Sync>;
+
+/// One configuration, as the delivery sees it. Both parts are of the same one: what writes a message knows the senders
+/// that the upstreams carry. A changed configuration has another `config`.
+#[derive(Clone)]
+pub struct InForce {
+    /// The upstreams.
+    pub config: Arc<Config>,
+    /// Writes messages for them.
+    pub renderer: Arc<dyn Renderer>,
+}
 
 /// The dispatcher looks at everything this often, even if nobody told it anything.
 const SAFETY_NET: Duration = Duration::from_secs(30);
+
+/// It gets on at least as often as it looks, and then without waiting for anything.
+const STUCK_AFTER: Duration = Duration::from_secs(75);
 
 /// How long running attempts have to end by themselves at shutdown; then those that have not begun to send their message
 /// stop, and after as long again the others are cut off. Their rows are found again at the next start.
@@ -57,7 +72,8 @@ const EXPIRED_AWAY: Duration = Duration::from_secs(5);
 pub struct Delivery {
     desk: Arc<Desk>,
     dispatcher: JoinHandle<()>,
-    others: [JoinHandle<()>; 3],
+    pulse: Pulse,
+    others: [JoinHandle<()>; 4],
 }
 
 /// What `status` tells of the delivery.
@@ -84,6 +100,21 @@ impl Monitor {
         DeliveryStatus { attempts, upstreams: self.0.registry.status(), feedback_dropped }
     }
 
+    /// The upstreams themselves, in their order.
+    pub fn upstreams(&self) -> Vec<Arc<Upstream>> {
+        self.0.registry.upstreams()
+    }
+
+    /// How many attempts are under way in a lane.
+    pub fn attempts(&self, class: Class) -> usize {
+        self.0.workers.busy(class)
+    }
+
+    /// To be called after a reload, so that what waits follows it at once.
+    pub fn config_changed(&self) {
+        self.0.registry.changed().notify_one();
+    }
+
     /// Passes on to the provider, where it is configured to learn that, whether the code of a text was used. Best effort:
     /// told in the background, three times at most, and forgotten at a restart or when too many wait.
     #[expect(clippy::unused_async, reason = "callers need not know that it does not wait")]
@@ -93,20 +124,19 @@ impl Monitor {
 }
 
 impl Delivery {
-    /// Starts delivering out of `queue`. `config` and `renderer` are asked at each attempt, so that queued mail follows a
-    /// changed configuration. When `shutdown` is cancelled nothing new is started.
+    /// Starts delivering out of `queue`. `config` is asked at each attempt, so that queued mail follows a changed
+    /// configuration. When `shutdown` is cancelled nothing new is started.
     pub fn start(
         queue: Arc<Queue>,
         config: CurrentConfig,
-        renderer: Arc<dyn Renderer>,
         retry: RetryClock,
         clock: Clock,
         shutdown: CancellationToken,
     ) -> Self {
+        let (herald, news) = Herald::new();
         let desk = Arc::new(Desk {
             queue: Arc::clone(&queue),
-            registry: Registry::new(clock),
-            renderer,
+            registry: Registry::new(config, clock, herald),
             retry,
             clock,
             alarm: Arc::default(),
@@ -114,14 +144,17 @@ impl Delivery {
             hurry: CancellationToken::new(),
             feedback: FeedbackQueue::default(),
         });
-        desk.registry.snapshot(&config());
+        let first = desk.registry.snapshot();
         let others = [
+            tokio::spawn(herald::run(Arc::clone(&queue), news, shutdown.clone())),
             tokio::spawn(expiry::run(queue, Arc::clone(&desk.alarm), clock, shutdown.clone())),
-            tokio::spawn(reports::run(Arc::clone(&desk), Arc::clone(&config), shutdown.clone())),
+            tokio::spawn(reports::run(Arc::clone(&desk), shutdown.clone())),
             tokio::spawn(feedback::run(Arc::clone(&desk), shutdown.clone())),
         ];
-        let dispatcher = tokio::spawn(Dispatcher::new(Arc::clone(&desk), config).run(shutdown));
-        Self { desk, dispatcher, others }
+        let heart = Heart::new("dispatcher", STUCK_AFTER);
+        let pulse = heart.pulse();
+        let dispatcher = tokio::spawn(Dispatcher::new(Arc::clone(&desk), first).run(heart, shutdown));
+        Self { desk, dispatcher, pulse, others }
     }
 
     /// How the upstreams stand, now and later.
@@ -129,9 +162,9 @@ impl Delivery {
         Monitor(Arc::clone(&self.desk))
     }
 
-    /// To be called after a reload, so that what waits follows it at once.
-    pub fn config_changed(&self) {
-        self.desk.registry.changed().notify_one();
+    /// Shows whether the dispatcher gets on.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Waits for the end after a shutdown: for running attempts, for a bounded time.
@@ -146,7 +179,8 @@ impl Delivery {
 
 struct Dispatcher {
     desk: Arc<Desk>,
-    config: CurrentConfig,
+    /// What the messages in the lanes were placed by.
+    snapshot: Arc<Snapshot>,
     urgent: Lane<Job>,
     normal: Lane<Job>,
     urgent_intake: Intake,
@@ -155,11 +189,11 @@ struct Dispatcher {
 }
 
 impl Dispatcher {
-    fn new(desk: Arc<Desk>, config: CurrentConfig) -> Self {
+    fn new(desk: Arc<Desk>, snapshot: Arc<Snapshot>) -> Self {
         let now = Instant::now();
         Self {
             desk,
-            config,
+            snapshot,
             urgent: Lane::default(),
             normal: Lane::default(),
             urgent_intake: Intake::new(now),
@@ -168,10 +202,11 @@ impl Dispatcher {
         }
     }
 
-    async fn run(mut self, shutdown: CancellationToken) {
+    async fn run(mut self, heart: Heart, shutdown: CancellationToken) {
         let changed = self.desk.registry.changed();
         while !shutdown.is_cancelled() {
-            let snapshot = self.snapshot();
+            heart.works();
+            let snapshot = self.follow();
             self.take_fresh(&snapshot).await;
             let now = Instant::now();
             let mut wake = now + SAFETY_NET;
@@ -193,11 +228,22 @@ impl Dispatcher {
                 }
             }
         }
+        heart.rests();
         self.stop().await;
     }
 
-    fn snapshot(&self) -> Arc<Snapshot> {
-        self.desk.registry.snapshot(&(self.config)())
+    /// The snapshot of the moment. Where it is another one, what waits in memory is placed anew: its ways may be others.
+    fn follow(&mut self) -> Arc<Snapshot> {
+        let snapshot = self.desk.registry.snapshot();
+        if !Arc::ptr_eq(&snapshot, &self.snapshot) {
+            self.snapshot = Arc::clone(&snapshot);
+            let waiting: Vec<Job> = self.urgent.drain().into_iter().chain(self.normal.drain()).collect();
+            for job in waiting {
+                self.place(job, &snapshot);
+            }
+            self.woken();
+        }
+        snapshot
     }
 
     fn lane(&mut self, class: Class) -> (&mut Lane<Job>, &mut Intake) {
@@ -231,7 +277,7 @@ impl Dispatcher {
     fn place(&mut self, job: Job, snapshot: &Snapshot) {
         let entry = job.claimed.entry();
         let (class, client) = (entry.class, entry.client.clone());
-        let path = self.desk.routes(&job, snapshot).path();
+        let path = routes(&job, snapshot).path();
         let (lane, _) = self.lane(class);
         if lane.len_of(&client) < CLIENT_IN_MEMORY {
             lane.push(&client, path, job);
@@ -326,7 +372,7 @@ impl Dispatcher {
 
     async fn stop(mut self) {
         let now = self.desk.clock.now();
-        let snapshot = self.snapshot();
+        let snapshot = self.follow();
         self.take_fresh(&snapshot).await;
         let waiting = self.urgent.drain().into_iter().chain(self.normal.drain());
         waiting.for_each(|job| self.give_back(job, now));
@@ -362,10 +408,10 @@ fn ask(
         return Turn::Leave(now.plus(EXPIRED_AWAY));
     }
     // Anew at each turn: the configuration may have changed since it was put into the lane.
-    let routes = desk.routes(job, snapshot);
+    let routes = routes(job, snapshot);
     for (first, way) in routes.ways.iter().enumerate() {
         match way.upstream.try_enter(entry.class) {
-            Admission::In(ticket) => return Turn::Start(Start { routes, first, ticket: Some(ticket) }),
+            Admission::In(ticket) => return Turn::Start(Start::new(routes, snapshot, first, Some(ticket))),
             Admission::Full => return Turn::Wait,
             Admission::RateUntil(at) => {
                 *rate_allows = Some(rate_allows.map_or(at, |known| known.min(at)));
@@ -377,12 +423,16 @@ fn ask(
     match earliest(&routes, desk.clock) {
         Some(until) => Turn::LeaveAll(until),
         // There is none, which is said by the attempt; or one closed this moment, and the attempt will see it.
-        None => Turn::Start(Start { routes, first: 0, ticket: None }),
+        None => Turn::Start(Start::new(routes, snapshot, 0, None)),
     }
 }
 
-impl Desk {
-    fn routes(&self, job: &Job, snapshot: &Snapshot) -> Routes {
-        Routes::for_message(job.claimed.entry(), job.claimed.payload(), &*self.renderer, snapshot)
+fn routes(job: &Job, snapshot: &Snapshot) -> Routes {
+    Routes::for_message(job.claimed.entry(), job.claimed.payload(), snapshot)
+}
+
+impl std::fmt::Debug for InForce {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InForce")
     }
 }

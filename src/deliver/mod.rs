@@ -5,6 +5,7 @@
 //! `attempt` walks its routes (`route`), an [`Upstream`] lets it in (`breaker`, connections, rate) and carries it: a mail over
 //! a pooled `connection` of `smtp`, whose replies `reply` judges, or into a `maildir`; a text to `twilio`, or into an `outbox`.
 //! `expiry` ends what is too late. `reports` asks Twilio what became of texts, and `feedback` tells it which were of use.
+//! `herald` has it on record when an upstream fails as a whole, and when it works again.
 //!
 //! What must hold: one copy is sent, and after an attempt without an answer only the same upstream is asked again, and a
 //! text is never posted again; nothing is sent once the life of a message is over; nothing is sent in the clear where TLS
@@ -17,11 +18,13 @@ mod desk;
 mod dispatch;
 mod expiry;
 mod feedback;
+mod herald;
 mod intake;
 mod lanes;
 mod maildir;
 mod outbox;
 mod parcel;
+mod probe;
 mod rate;
 mod registry;
 mod reply;
@@ -29,6 +32,7 @@ mod reports;
 mod route;
 mod smtp;
 mod status;
+mod tally;
 mod twilio;
 mod upstream;
 mod walk;
@@ -37,12 +41,15 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use dispatch::{CurrentConfig, Delivery, DeliveryStatus, Monitor, RetryClock};
+pub use connection::TlsSeen;
+pub use dispatch::{CurrentConfig, Delivery, DeliveryStatus, InForce, Monitor, RetryClock};
 pub use parcel::{Parcel, Text};
+pub use probe::{SmtpProbe, certificates_shown, probe_smtp};
 pub use reply::{HandOver, Trip};
 pub use route::{Letter, Outgoing, Renderer};
 pub use status::{BreakerStatus, UpstreamStatus};
-pub use twilio::news;
+pub use tally::Tally;
+pub use twilio::{TwilioAccount, TwilioProbe, TwilioTrouble, news, probe as probe_twilio};
 pub use upstream::Upstream;
 
 use std::path::PathBuf;

@@ -1,5 +1,8 @@
-//! All upstreams of the configuration of the moment. A pool and a breaker live on over a reload for as long as the
-//! configuration of their upstream stays equal.
+//! All upstreams of the configuration of the moment, and what writes for them. A pool and a breaker live on over a reload
+//! for as long as the configuration of their upstream stays equal.
+//!
+//! Upstreams and renderer are of one configuration: an attempt takes both from one [`Snapshot`], so a reload in the middle
+//! of it never pairs an upstream with a sender that it may not carry.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +11,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::breaker::Gate;
+use super::dispatch::{CurrentConfig, InForce};
+use super::herald::Herald;
 use super::parcel::Carries;
+use super::route::Renderer;
 use super::status::{BreakerStatus, UpstreamStatus};
 use super::upstream::Upstream;
 use super::{Config, UpstreamConfig};
@@ -17,17 +23,18 @@ use crate::ident::UpstreamName;
 use crate::outcome::Reason;
 
 /// The upstreams that run, and the configuration they were made from.
-#[derive(Debug)]
 pub(super) struct Registry {
+    source: CurrentConfig,
     current: Mutex<Option<Arc<Snapshot>>>,
     changed: Arc<Notify>,
+    herald: Herald,
     clock: Clock,
 }
 
 /// One configuration with its upstreams.
-#[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) config: Arc<Config>,
+    pub(super) renderer: Arc<dyn Renderer>,
     upstreams: Vec<Arc<Upstream>>,
 }
 
@@ -77,8 +84,9 @@ impl Snapshot {
 }
 
 impl Registry {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { current: Mutex::default(), changed: Arc::default(), clock }
+    /// The upstreams of what `source` says, now and later. How they do is told to `herald`.
+    pub(super) fn new(source: CurrentConfig, clock: Clock, herald: Herald) -> Self {
+        Self { source, current: Mutex::default(), changed: Arc::default(), herald, clock }
     }
 
     /// Is told whenever room was given back, or a breaker may have moved.
@@ -86,11 +94,13 @@ impl Registry {
         Arc::clone(&self.changed)
     }
 
-    /// The upstreams of `config`. Those whose configuration is as before go on as they are.
-    pub(super) fn snapshot(&self, config: &Arc<Config>) -> Arc<Snapshot> {
+    /// The upstreams of the configuration of the moment. Those whose configuration is as before go on as they are.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asked for under the lock: what is in force can't be older than what was made of it before.
+        let InForce { config, renderer } = (self.source)();
         if let Some(snapshot) = &*current
-            && Arc::ptr_eq(&snapshot.config, config)
+            && Arc::ptr_eq(&snapshot.config, &config)
         {
             return Arc::clone(snapshot);
         }
@@ -103,21 +113,22 @@ impl Registry {
             Some(kept) if kept.is_as(wanted, &config.hostname) => kept,
             replaced => {
                 if let Some(replaced) = replaced {
-                    replaced.close_all_idle();
+                    replaced.retire();
                 }
                 Upstream::with_notify(
                     wanted.clone(),
                     config.hostname.clone(),
                     self.clock,
                     Arc::clone(&self.changed),
+                    self.herald.clone(),
                 )
             }
         };
         let upstreams = config.upstreams.iter().map(keep_or_make).collect();
         for gone in old.values() {
-            gone.close_all_idle();
+            gone.retire();
         }
-        let snapshot = Arc::new(Snapshot { config: Arc::clone(config), upstreams });
+        let snapshot = Arc::new(Snapshot { config, renderer, upstreams });
         *current = Some(Arc::clone(&snapshot));
         snapshot
     }
@@ -139,9 +150,21 @@ impl Registry {
         upstreams.find(|upstream| upstream.name() == name).map(Arc::clone)
     }
 
+    /// Every upstream.
+    pub(super) fn upstreams(&self) -> Vec<Arc<Upstream>> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.iter().flat_map(|snapshot| &snapshot.upstreams).map(Arc::clone).collect()
+    }
+
     /// How every upstream stands.
     pub(super) fn status(&self) -> Vec<UpstreamStatus> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.iter().flat_map(|snapshot| &snapshot.upstreams).map(|upstream| upstream.status()).collect()
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Registry")
     }
 }

@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::desk::Desk;
-use super::dispatch::CurrentConfig;
 use super::parcel::Text;
 use super::twilio::{self, AskError, Found, Twilio};
 use crate::clock::Timestamp;
@@ -40,11 +39,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 const KNOWN: usize = 200;
 
 /// Runs until `shutdown`.
-pub(super) async fn run(desk: Arc<Desk>, config: CurrentConfig, shutdown: CancellationToken) {
+pub(super) async fn run(desk: Arc<Desk>, shutdown: CancellationToken) {
     loop {
         let wait = tokio::select! {
             () = shutdown.cancelled() => return,
-            wait = look(&desk, &config) => wait,
+            wait = look(&desk) => wait,
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -55,14 +54,14 @@ pub(super) async fn run(desk: Arc<Desk>, config: CurrentConfig, shutdown: Cancel
 }
 
 /// Asks for all that are due, and says how long none is.
-async fn look(desk: &Arc<Desk>, config: &CurrentConfig) -> Duration {
+async fn look(desk: &Arc<Desk>) -> Duration {
     let looked = async {
         let due = |next: Option<Timestamp>| next.is_some_and(|at| at <= desk.clock.now());
         let mut next = desk.queue.next_report().await?;
         let mut done = true;
         while done && due(next) {
             // The upstreams of the configuration of the moment.
-            desk.registry.snapshot(&config());
+            desk.registry.snapshot();
             done = ask_for_all(desk, desk.queue.due_reports(TAKEN).await?).await;
             next = desk.queue.next_report().await?;
         }

@@ -107,15 +107,10 @@ impl Routes {
     }
 
     /// The same for a queued message.
-    pub(super) fn for_message(
-        entry: &Entry,
-        payload: &Payload,
-        renderer: &dyn Renderer,
-        snapshot: &Snapshot,
-    ) -> Self {
+    pub(super) fn for_message(entry: &Entry, payload: &Payload, snapshot: &Snapshot) -> Self {
         match payload {
             Payload::Mail { plan, .. } => {
-                Self::of(renderer.senders(plan), Allowed::for_entry(entry), snapshot)
+                Self::of(snapshot.renderer.senders(plan), Allowed::for_entry(entry), snapshot)
             }
             Payload::Sms { .. } => Self::of_text(Allowed::for_entry(entry), snapshot),
         }
@@ -133,8 +128,16 @@ impl Routes {
 mod tests {
     use super::*;
     use crate::clock::Clock;
+    use crate::deliver::herald::Herald;
     use crate::deliver::registry::Registry;
-    use crate::deliver::{BreakerConfig, Config, UpstreamConfig, UpstreamKind};
+    use crate::deliver::tests::bench::TestRenderer;
+    use crate::deliver::{BreakerConfig, Config, InForce, UpstreamConfig, UpstreamKind};
+
+    fn taken_of(config: &Arc<Config>) -> Arc<Snapshot> {
+        let config = Arc::clone(config);
+        let source = move || InForce { config: Arc::clone(&config), renderer: TestRenderer::of(&config) };
+        Registry::new(Arc::new(source), Clock::System, Herald::default()).snapshot()
+    }
 
     fn snapshot(upstreams: &[(&str, Option<&[&str]>)]) -> Arc<Snapshot> {
         let upstreams = upstreams
@@ -149,7 +152,7 @@ mod tests {
             })
             .collect();
         let config = Config { hostname: "relay.example".into(), upstreams, workers: 1 };
-        Registry::new(Clock::System).snapshot(&Arc::new(config))
+        taken_of(&Arc::new(config))
     }
 
     fn ways(senders: &[&str], allowed: Allowed<'_>, snapshot: &Snapshot) -> Vec<String> {
@@ -175,7 +178,7 @@ mod tests {
             upstream("second-box", UpstreamKind::Outbox { path: "nowhere".into() }),
         ];
         let config = Arc::new(Config { hostname: "relay.example".into(), upstreams, workers: 1 });
-        let snapshot = Registry::new(Clock::System).snapshot(&config);
+        let snapshot = taken_of(&config);
         assert_eq!(ways(&["no-reply"], Allowed::Any, &snapshot), ["no-reply@folder"]);
         let texts = |allowed| Routes::of_text(allowed, &snapshot).path();
         assert_eq!(texts(Allowed::Any), ["first-box", "second-box"].map(UpstreamName::new));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ pub(super) struct SmtpUpstream {
     config: SmtpConfig,
     hostname: String,
     idle: Mutex<Vec<Idle>>,
+    retired: AtomicBool,
     open: Arc<AtomicUsize>,
 }
 
@@ -36,7 +37,13 @@ impl std::fmt::Debug for Idle {
 
 impl SmtpUpstream {
     pub(super) fn new(config: SmtpConfig, hostname: String) -> Self {
-        Self { config, hostname, idle: Mutex::default(), open: Arc::default() }
+        Self {
+            config,
+            hostname,
+            idle: Mutex::default(),
+            retired: AtomicBool::new(false),
+            open: Arc::default(),
+        }
     }
 
     /// How many connections are open, in use or not.
@@ -101,6 +108,12 @@ impl SmtpUpstream {
         }
     }
 
+    /// From now on no connection is kept.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.close_all_idle();
+    }
+
     /// The one used last: the others get the chance to grow old.
     fn take_idle(&self) -> Option<Connection> {
         let taken = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
@@ -119,5 +132,9 @@ impl SmtpUpstream {
         }
         let one = Idle { connection, since: Instant::now() };
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+        // Looked at after the push: whichever of the two comes second finds the connection.
+        if self.retired.load(Ordering::Acquire) {
+            self.close_all_idle();
+        }
     }
 }

@@ -12,15 +12,18 @@ use zeroize::Zeroizing;
 
 use super::breaker::{Breaker, Gate, Position};
 use super::connection::Connection;
+use super::herald::Herald;
 use super::outbox::Outbox;
 use super::parcel::{Carries, Parcel};
 use super::rate::Rate;
 use super::reply::HandOver;
 use super::smtp::SmtpUpstream;
 use super::status::{BreakerStatus, UpstreamStatus};
+use super::tally::Tally;
 use super::twilio::{self, Twilio};
 use super::{UpstreamConfig, UpstreamKind, maildir};
 use crate::clock::{Clock, Timestamp};
+use crate::event::UpstreamTurn;
 use crate::ident::{Class, SenderName, UpstreamName};
 use crate::outcome::{Reason, ReasonClass};
 
@@ -35,7 +38,9 @@ pub struct Upstream {
     room: Arc<Semaphore>,
     normal_room: Arc<Semaphore>,
     rate: Option<Rate>,
+    tally: Tally,
     changed: Arc<Notify>,
+    herald: Herald,
     clock: Clock,
 }
 
@@ -78,15 +83,17 @@ pub(super) enum Admission {
 impl Upstream {
     /// An upstream nobody has asked yet. `hostname` is our name in EHLO and in the names of files.
     pub fn new(config: UpstreamConfig, hostname: String, clock: Clock) -> Arc<Self> {
-        Self::with_notify(config, hostname, clock, Arc::default())
+        Self::with_notify(config, hostname, clock, Arc::default(), Herald::default())
     }
 
-    /// The same, telling `changed` whenever room was given back or the breaker may have moved.
+    /// The same, telling `changed` whenever room was given back or the breaker may have moved, and `herald` when it opened
+    /// or closed.
     pub(super) fn with_notify(
         config: UpstreamConfig,
         hostname: String,
         clock: Clock,
         changed: Arc<Notify>,
+        herald: Herald,
     ) -> Arc<Self> {
         let room = config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         let transport = match &config.kind {
@@ -106,7 +113,9 @@ impl Upstream {
             gate: Mutex::new(gate),
             room: Arc::new(Semaphore::new(room)),
             normal_room: Arc::new(Semaphore::new(super::normal_share(room))),
+            tally: Tally::default(),
             changed,
+            herald,
             clock,
         })
     }
@@ -159,6 +168,11 @@ impl Upstream {
             },
             in_flight: room.saturating_sub(self.room.available_permits()),
         }
+    }
+
+    /// What it made of what it was handed.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Everything that can be done without sending anything of the message. May be dropped at any moment.
@@ -252,6 +266,13 @@ impl Upstream {
         }
     }
 
+    /// It is no longer configured, or not as it was: what is under way goes on, and what comes free is closed.
+    pub(super) fn retire(&self) {
+        if let Transport::Smtp(smtp) = &self.transport {
+            smtp.retire();
+        }
+    }
+
     /// Closes every connection nobody uses.
     pub(super) fn close_all_idle(&self) {
         if let Transport::Smtp(smtp) = &self.transport {
@@ -295,7 +316,14 @@ impl Upstream {
         match self.gate().breaker.enter(Instant::now()) {
             Gate::NotBefore(until) => Admission::Blocked(until),
             entered @ (Gate::Pass | Gate::Probe) => {
-                Admission::In(Ticket { upstream: Arc::clone(self), room: Some(room), entered, told: false })
+                let since = Instant::now();
+                Admission::In(Ticket {
+                    upstream: Arc::clone(self),
+                    room: Some(room),
+                    entered,
+                    since,
+                    told: false,
+                })
             }
         }
     }
@@ -309,6 +337,7 @@ impl Upstream {
         if gate.breaker.worked() {
             gate.since = self.clock.now();
             tracing::info!(target: "authrelay::deliver", upstream = %self.name(), "upstream works again");
+            self.herald.tell(self.name(), gate.since, UpstreamTurn::Up, None);
         }
     }
 
@@ -326,6 +355,7 @@ impl Upstream {
                 reason = %reason,
                 "upstream is not asked for a while"
             );
+            self.herald.tell(self.name(), gate.since, UpstreamTurn::Down, Some(reason));
         }
     }
 }
@@ -336,6 +366,7 @@ pub(super) struct Ticket {
     upstream: Arc<Upstream>,
     room: Option<Room>,
     entered: Gate,
+    since: Instant,
     told: bool,
 }
 
@@ -343,6 +374,7 @@ impl Ticket {
     /// Tells the breaker how it ended, and gives the room back.
     pub(super) fn tell(mut self, hand_over: &HandOver) {
         self.told = true;
+        self.upstream.tally.count(hand_over, self.since.elapsed());
         match hand_over {
             HandOver::Accepted { .. }
             | HandOver::Taken { .. }

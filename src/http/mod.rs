@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ident::ListenerName;
+use crate::secret::Digest;
 
 /// One HTTP listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub struct ListenerConfig {
     pub tls: bool,
     /// What is found there.
     pub serves: Vec<Interface>,
+    /// The SHA-256 digest of the password that the admin interface asks for; `None`: none. Always there where other
+    /// machines reach that interface.
+    pub password: Option<Digest>,
 }
 
 /// Where a listener listens.
@@ -35,6 +39,8 @@ pub enum Bind {
     Tcp(SocketAddr),
     /// A unix socket: its path and its file mode.
     Unix(PathBuf, u32),
+    /// The sockets that systemd hands over under the listener's name.
+    Systemd,
 }
 
 /// Parts of the interface that can be bound apart.
@@ -44,6 +50,8 @@ pub enum Interface {
     Otp,
     /// Status callbacks, for the SMS provider: the only one that ever needs to be public.
     Callback,
+    /// Metrics and health, for those who run it.
+    Admin,
 }
 
 /// What a peer may use up.

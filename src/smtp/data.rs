@@ -50,12 +50,14 @@ enum State {
 pub(super) struct Framer {
     bare_lf: BareLf,
     state: State,
+    /// Whether a line ended in a bare LF.
+    pub(super) saw_bare_lf: bool,
 }
 
 impl Framer {
     /// The framer for what follows `354`; the CR LF of the DATA command stands before its first line.
     pub(super) fn new(bare_lf: BareLf) -> Self {
-        Self { bare_lf, state: State::LineStart(Before::CrLf) }
+        Self { bare_lf, state: State::LineStart(Before::CrLf), saw_bare_lf: false }
     }
 
     /// Takes octets from the front of `input`. Returns how many, and what they came to; the rest, after the end of the
@@ -100,13 +102,16 @@ impl Framer {
             (State::DotCr(_) | State::TextCr, _) => (self.state, Framing::BareCr),
             (State::Dot(before), b'\r') => (State::DotCr(before), Framing::More),
             (State::LineStart(_) | State::Text, b'\r') => (State::TextCr, Framing::More),
-            (State::LineStart(_) | State::Dot(_) | State::Text, b'\n') => match self.bare_lf {
-                BareLf::Normalize => {
-                    sink.end_line();
-                    (State::LineStart(Before::BareLf), Framing::More)
+            (State::LineStart(_) | State::Dot(_) | State::Text, b'\n') => {
+                self.saw_bare_lf = true;
+                match self.bare_lf {
+                    BareLf::Normalize => {
+                        sink.end_line();
+                        (State::LineStart(Before::BareLf), Framing::More)
+                    }
+                    BareLf::Refuse => (self.state, Framing::BareLf),
                 }
-                BareLf::Refuse => (self.state, Framing::BareLf),
-            },
+            }
             (State::LineStart(before), b'.') => (State::Dot(before), Framing::More),
             (State::LineStart(_) | State::Dot(_) | State::Text, _) => {
                 sink.text(&[byte]);

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use crate::outcome::{Detail, Reply};
 
 use super::budget::Budget;
 use super::refusals::{self, Refusals};
-use super::{Config, ListenerConfig, ListenerTls, Peer, Service, TlsSource, serve};
+use super::{Config, ListenerConfig, ListenerTls, Peer, Service, Stats, TlsSource, serve};
 
 /// What all listeners share: configuration, [`Service`], TLS, and the budgets of connections and of memory. Cheap to
 /// clone.
@@ -25,12 +26,20 @@ use super::{Config, ListenerConfig, ListenerTls, Peer, Service, TlsSource, serve
 pub struct Server(Arc<Shared>);
 
 struct Shared {
-    config: Config,
+    settings: ArcSwap<Settings>,
     service: Arc<dyn Service>,
     tls: TlsSource,
     budget: Budget,
     admission: Admission,
     refusals: Refusals,
+    stats: Stats,
+}
+
+/// What a reload changes.
+struct Settings {
+    config: Arc<Config>,
+    /// The listeners as they are configured now. One that is not here goes on as it began.
+    listeners: Vec<Arc<ListenerConfig>>,
 }
 
 impl Server {
@@ -38,11 +47,37 @@ impl Server {
     pub fn new(config: Config, service: Arc<dyn Service>, tls: TlsSource) -> Self {
         let budget = Budget::new(config.limits.memory);
         let admission = Admission::new(config.limits.connections, config.limits.connections_per_address);
-        Self(Arc::new(Shared { config, service, tls, budget, admission, refusals: Refusals::default() }))
+        let (refusals, stats) = (Refusals::default(), Stats::default());
+        let settings = Settings { config: Arc::new(config), listeners: Vec::new() };
+        let settings = ArcSwap::from_pointee(settings);
+        Self(Arc::new(Shared { settings, service, tls, budget, admission, refusals, stats }))
     }
 
-    pub(super) fn config(&self) -> &Config {
-        &self.0.config
+    /// What its sessions did so far.
+    pub fn stats(&self) -> &Stats {
+        &self.0.stats
+    }
+
+    /// Puts other settings in force: for every connection that is made from now on, and the limits on all of them
+    /// together at once. A listener keeps its address, whatever is said here.
+    pub fn reconfigure(&self, config: Config, listeners: Vec<ListenerConfig>) {
+        let limits = &config.limits;
+        self.0.budget.resize(limits.memory);
+        self.0.admission.resize(limits.connections, limits.connections_per_address);
+        let listeners = listeners.into_iter().map(Arc::new).collect();
+        self.0.settings.store(Arc::new(Settings { config: Arc::new(config), listeners }));
+    }
+
+    /// The settings for a session that begins now.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.0.settings.load().config)
+    }
+
+    /// How the listener that began as `started` is configured now.
+    fn listener(&self, started: &Arc<ListenerConfig>) -> Arc<ListenerConfig> {
+        let settings = self.0.settings.load();
+        let found = settings.listeners.iter().find(|listener| listener.name == started.name);
+        Arc::clone(found.unwrap_or(started))
     }
 
     pub(super) fn service(&self) -> &dyn Service {
@@ -79,7 +114,7 @@ pub async fn run(listener: TcpListener, config: ListenerConfig, server: Server, 
             accepted = listener.accept(), if !trouble.is_pausing() => match accepted {
                 Ok((stream, from)) => {
                     trouble.over();
-                    admit(stream, from, &config, &server, &shutdown, &mut sessions);
+                    admit(stream, from, &server.listener(&config), &server, &shutdown, &mut sessions);
                 }
                 Err(error) => trouble.with(&error, &config.name),
             },
@@ -104,7 +139,10 @@ fn admit(
     let address = from.ip().to_canonical();
     let place = match server.0.admission.admit(Some(address)) {
         Ok(place) => place,
-        Err(crowded) => return turn_away(stream, crowded, config, server.refusals(), from),
+        Err(crowded) => {
+            server.stats().turned_away.one();
+            return turn_away(stream, crowded, config, server.refusals(), from);
+        }
     };
     if let Err(error) = stream.set_nodelay(true) {
         // The peer is gone already.

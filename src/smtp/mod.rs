@@ -17,8 +17,10 @@ mod receive;
 mod refusals;
 mod sasl;
 mod session;
+mod stats;
 mod tls;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,7 @@ use crate::secret::Secret;
 pub use connection::Transport;
 pub use listener::{Server, run};
 pub use session::serve;
+pub use stats::Stats;
 pub use tls::{ClientCertificates, TlsError, server_config};
 
 /// The SMTP server's configuration.
@@ -52,7 +55,7 @@ pub struct ListenerConfig {
     /// Its name.
     pub name: ListenerName,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub at: ListenAt,
     /// How its connections are encrypted.
     pub tls: ListenerTls,
     /// Networks that may use AUTH without TLS. Empty: nobody.
@@ -61,6 +64,24 @@ pub struct ListenerConfig {
     pub bare_lf: Option<BareLf>,
     /// Whether SMTPUTF8 (RFC 6531) is offered.
     pub smtputf8: bool,
+}
+
+/// Where a listener listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenAt {
+    /// At an address of its own.
+    Address(SocketAddr),
+    /// At the sockets that systemd hands over under the listener's name.
+    Systemd,
+}
+
+impl fmt::Display for ListenAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Systemd => f.write_str("the sockets of its systemd unit"),
+        }
+    }
 }
 
 /// How a listener's connections are encrypted.
@@ -183,6 +204,10 @@ pub trait Handler: Send {
     /// The recipients are those that `rcpt` let in: at least one, in their order, without repeats. The message's memory counts
     /// against [`Limits::memory`] until this returns. It is not interrupted when the peer goes away.
     async fn data(&mut self, recipients: Vec<Address>, message: Bytes) -> Reply;
+
+    /// The message that was just read had lines that end in LF alone. With [`BareLf::Normalize`] it comes next, mended,
+    /// unless it is refused for something else; with [`BareLf::Refuse`] it does not come.
+    fn saw_bare_lf(&mut self, _: BareLf) {}
 
     /// The transaction is over or was dropped. Not called when the connection ends: then the handler itself is dropped.
     fn reset(&mut self);

@@ -19,6 +19,15 @@ const FIRST_SHARE: usize = 4 << 10;
 /// How many times the largest message is read of one that is refused.
 const DISCARD_FACTOR: usize = 16;
 
+/// How the lines of a message ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineEnds {
+    /// All in CR LF.
+    CrLf,
+    /// Some in LF alone.
+    BareLf,
+}
+
 /// What came of a DATA command.
 pub(super) enum Received {
     /// The message, and what it holds of the budget, to be kept until it is decided upon.
@@ -43,14 +52,23 @@ pub(super) fn make_room<'a>(budget: &Budget, limits: &'a Limits) -> Option<Colle
     })
 }
 
-/// Reads a message to its end.
+/// Reads a message to its end, and says how its lines ended.
 pub(super) async fn receive(
     connection: &mut Connection,
-    mut collector: Collector<'_>,
+    collector: Collector<'_>,
     bare_lf: BareLf,
+) -> Result<(Received, LineEnds), End> {
+    let mut framer = Framer::new(bare_lf);
+    let received = read(connection, &mut framer, collector).await?;
+    Ok((received, if framer.saw_bare_lf { LineEnds::BareLf } else { LineEnds::CrLf }))
+}
+
+async fn read(
+    connection: &mut Connection,
+    framer: &mut Framer,
+    mut collector: Collector<'_>,
 ) -> Result<Received, End> {
     let limits = collector.limits;
-    let mut framer = Framer::new(bare_lf);
     let mut pace = Pace { started: Instant::now(), octets: 0, minimum_rate: limits.minimum_rate };
     loop {
         let input = connection.read_message(pace).await?;

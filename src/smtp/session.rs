@@ -24,7 +24,7 @@ use super::command::{self, Command, Offer};
 use super::connection::{Busy, Connection, Encrypted, End, Transport};
 use super::line::{Expect, Line};
 use super::refusals::{self, Refusal};
-use super::{Handler, Limits, ListenerConfig, ListenerTls, Peer, Server, SessionFacts};
+use super::{Config, Handler, Limits, ListenerConfig, ListenerTls, Peer, Server, SessionFacts};
 
 use record::Attempt;
 
@@ -38,9 +38,12 @@ pub async fn serve(
 ) {
     let span =
         debug_span!("smtp", listener = %peer.listener, peer = peer.address.map(tracing::field::display));
-    let connection = Connection::new(Box::new(transport), &server.config().limits, shutdown);
+    let config = server.config();
+    let connection = Connection::new(Box::new(transport), &config.limits, shutdown);
     let tls = if listener.tls == ListenerTls::Off { None } else { server.tls() };
-    let setting = Setting { peer, listener, server, tls };
+    let counted = server.clone();
+    let _open = counted.stats().begin();
+    let setting = Setting { peer, listener, config, server, tls };
     let session = async {
         let Some((mut session, greeting)) = open(connection, setting).await else { return };
         session.connection.queue(&greeting);
@@ -61,6 +64,7 @@ pub async fn serve(
 struct Setting {
     peer: Peer,
     listener: Arc<ListenerConfig>,
+    config: Arc<Config>,
     server: Server,
     tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -97,13 +101,13 @@ async fn open(mut connection: Connection, setting: Setting) -> Option<(Session, 
             error!(listener = %setting.peer.listener, "there is no certificate: a connection was refused");
             return None;
         };
-        let patience = setting.server.config().limits.handshake;
-        facts = facts_of(&connection.start_tls(config, patience).await.ok()?);
+        let patience = setting.config.limits.handshake;
+        let handshake = connection.start_tls(config, patience).await;
+        facts = facts_of(&noted(&setting.server, handshake).ok()?);
     }
     match setting.server.service().connect(&setting.peer) {
         Ok(handler) => {
-            let greeting =
-                Reply::plain(220, [format!("{} ESMTP authrelay", setting.server.config().hostname)]);
+            let greeting = Reply::plain(220, [format!("{} ESMTP authrelay", setting.config.hostname)]);
             let session = Session {
                 setting,
                 connection,
@@ -130,6 +134,14 @@ async fn open(mut connection: Connection, setting: Setting) -> Option<(Session, 
             None
         }
     }
+}
+
+fn noted(server: &Server, handshake: Result<Encrypted, End>) -> Result<Encrypted, End> {
+    match &handshake {
+        Ok(encrypted) => server.stats().encrypted(encrypted.version),
+        Err(_) => server.stats().not_encrypted.one(),
+    }
+    handshake
 }
 
 /// What is known after a handshake, and nothing that was said before it.
@@ -222,7 +234,7 @@ impl Session {
             Command::Ehlo(name) => self.ehlo(name),
             Command::Helo(name) => {
                 self.hello(name);
-                self.answer(&Reply::plain(250, [&self.setting.server.config().hostname]))
+                self.answer(&Reply::plain(250, [&self.setting.config.hostname]))
             }
             Command::StartTls => self.start_tls().await,
             Command::Auth { mechanism, initial } => self.auth(mechanism, initial).await,
@@ -249,7 +261,7 @@ impl Session {
     fn ehlo(&mut self, name: String) -> Result<(), End> {
         self.hello(name);
         self.facts.extended = true;
-        let config = self.setting.server.config();
+        let config = &self.setting.config;
         let mut lines = vec![config.hostname.clone(), "PIPELINING".to_owned()];
         lines.push(format!("SIZE {}", config.limits.message_size));
         if self.may_start_tls() && self.setting.tls.is_some() {
@@ -286,7 +298,8 @@ impl Session {
         };
         self.connection.queue(&Reply::new(220, Detail(0, 0), "ready for TLS"));
         let patience = self.limits().handshake;
-        let handshake = self.connection.start_tls(&config, patience).await?;
+        let handshake = self.connection.start_tls(&config, patience).await;
+        let handshake = noted(&self.setting.server, handshake)?;
         debug!(version = handshake.version, "TLS");
         let had_user = self.facts.user.is_some();
         self.reset();
@@ -360,11 +373,11 @@ impl Session {
     }
 
     fn limits(&self) -> &Limits {
-        &self.setting.server.config().limits
+        &self.setting.config.limits
     }
 
     fn offer(&self) -> Offer<'_> {
-        Offer { hostname: &self.setting.server.config().hostname, smtputf8: self.setting.listener.smtputf8 }
+        Offer { hostname: &self.setting.config.hostname, smtputf8: self.setting.listener.smtputf8 }
     }
 }
 

@@ -9,8 +9,8 @@ use super::memory_store::MemoryStore;
 use super::scripted_upstream::ScriptedUpstream;
 use crate::clock::{Clock, Timestamp};
 use crate::deliver::{
-    BreakerConfig, Config, Delivery, Outgoing, Renderer, SmtpConfig, Timeouts, UpstreamConfig, UpstreamKind,
-    UpstreamTls,
+    BreakerConfig, Config, Delivery, InForce, Outgoing, Renderer, SmtpConfig, Timeouts, UpstreamConfig,
+    UpstreamKind, UpstreamTls,
 };
 use crate::ident::{BusinessName, CategoryName, Class, ClientName, MessageId, SenderName, UpstreamName};
 use crate::mail::{Address, Message, PhoneNumber, Recipient, ReversePath};
@@ -33,8 +33,17 @@ pub(super) struct Bench {
 /// A business whose messages the renderer panics at.
 pub(super) const DEFECT: &str = "defect";
 
-/// The business's own sender where the plan names a business, then no-reply. Writes the message as it is.
-struct TestRenderer;
+/// The business's own sender where the plan names a business, then no-reply. Writes the message as it is. The senders'
+/// domain shows of which configuration it is: that of `relay7.example` is `sender7.example`.
+pub(in crate::deliver) struct TestRenderer {
+    domain: String,
+}
+
+impl TestRenderer {
+    pub(in crate::deliver) fn of(config: &Config) -> Arc<Self> {
+        Arc::new(Self { domain: config.hostname.replace("relay", "sender") })
+    }
+}
 
 impl Renderer for TestRenderer {
     fn senders(&self, plan: &Plan) -> Vec<SenderName> {
@@ -44,7 +53,7 @@ impl Renderer for TestRenderer {
 
     fn render(&self, message: &Message, plan: &Plan, sender: &SenderName) -> Result<Outgoing, Reason> {
         assert!(plan.business.as_ref().is_none_or(|name| name.as_str() != DEFECT), "a defect, for a test");
-        let address = Address::parse(&format!("{sender}@sender.example")).unwrap();
+        let address = Address::parse(&format!("{sender}@{}", self.domain)).unwrap();
         Ok(Outgoing {
             reverse_path: ReversePath::Address(address),
             raw: message.raw().clone(),
@@ -72,8 +81,10 @@ impl Bench {
         let config = Arc::clone(&self.config);
         Delivery::start(
             Arc::clone(&self.queue),
-            Arc::new(move || Arc::clone(&config.lock().unwrap())),
-            Arc::new(TestRenderer),
+            Arc::new(move || {
+                let config = Arc::clone(&config.lock().unwrap());
+                InForce { renderer: TestRenderer::of(&config), config }
+            }),
             Arc::new(|_: &CategoryName, _: Class| vec![Duration::from_millis(50)]),
             self.clock,
             self.shutdown.clone(),

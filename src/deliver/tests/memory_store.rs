@@ -12,8 +12,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::Event;
 use crate::ident::{Class, MessageId, UpstreamName};
 use crate::queue::{
-    Applied, Awaited, Change, ClaimRequest, Claimed, Depth, Effect, Entry, History, News, OpenBurst, Payload,
-    Query, Report, Settle, State, Store, StoreError,
+    Applied, Awaited, Change, ClaimRequest, Claimed, Decision, DecisionPlace, DecisionQuery, Depth, Effect,
+    Entry, History, News, OpenBurst, Payload, Query, Report, Settle, State, Store, StoreError,
 };
 
 #[derive(Debug, Clone)]
@@ -215,7 +215,7 @@ impl MemoryStore {
                 self.tally.send_modify(|_| ());
                 Ok(Effect::Rows(ended))
             }
-            Change::Operate { .. } => Ok(Effect::Done),
+            Change::Operate { .. } | Change::Announce(_) => Ok(Effect::Done),
             Change::Mark { id, lease, upstream } => match rows.get(&id) {
                 Some(row) if row.lease == Some(lease) => self.mark(&upstream),
                 Some(_) => Ok(Effect::LostLease),
@@ -238,6 +238,7 @@ impl MemoryStore {
             | Change::OperateBurst { .. }
             | Change::Feedback { .. }
             | Change::Record(_)
+            | Change::Outbox(_)
             | Change::Prune { .. } => {
                 unreachable!("the delivery does not do this")
             }
@@ -340,6 +341,13 @@ impl Store for MemoryStore {
     }
 
     async fn history(&self, _: History) -> Result<Vec<Event>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn decisions(
+        &self,
+        _: DecisionQuery,
+    ) -> Result<Vec<(DecisionPlace, Option<Decision>)>, StoreError> {
         Ok(Vec::new())
     }
 

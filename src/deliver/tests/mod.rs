@@ -14,7 +14,7 @@ use std::time::Duration;
 use bench::{Bench, DEFECT, Draft, upstream};
 use scripted_upstream::{Act, ScriptedUpstream, Step};
 
-use super::{BreakerStatus, Config};
+use super::{BreakerStatus, Config, UpstreamKind};
 use crate::ident::Class;
 use crate::outcome::ReasonClass;
 use crate::queue::State;
@@ -232,8 +232,65 @@ async fn a_message_without_a_route_waits_for_the_configuration_to_be_mended() {
         workers: 8,
     };
     *bench.config.lock().unwrap() = Arc::new(mended);
-    delivery.config_changed();
+    delivery.monitor().config_changed();
     bench.until_state(id, State::HandedOver).await;
+}
+
+#[tokio::test]
+async fn an_attempt_ends_with_the_upstreams_and_the_renderer_it_began_with() {
+    let (hanging, second) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    hanging.always(Step::Mail, Act::Hang);
+    let mut first = upstream("first", &hanging, None);
+    let UpstreamKind::Smtp(smtp) = &mut first.kind else { panic!("an SMTP upstream") };
+    smtp.timeouts.command = Duration::from_millis(500);
+    let upstreams = vec![first, upstream("second", &second, None)];
+    let bench = Bench::new(upstreams.clone(), 8);
+    let delivery = bench.start();
+    let id = bench.offer(&Draft::default());
+    hanging.until(|seen| seen.connections > 0).await;
+    let other = Config { hostname: "relay2.example".to_owned(), upstreams, workers: 8 };
+    *bench.config.lock().unwrap() = Arc::new(other);
+    delivery.monitor().config_changed();
+    bench.until_state(id, State::HandedOver).await;
+    assert!(
+        second.seen().messages[0].mail.contains("no-reply@sender.example"),
+        "{:?}",
+        second.seen().messages
+    );
+    hanging.as_usual(Step::Mail);
+    let next = bench.offer(&Draft::default());
+    bench.until_state(next, State::HandedOver).await;
+    assert!(
+        hanging.seen().messages[0].mail.contains("no-reply@sender2.example"),
+        "{:?}",
+        hanging.seen().messages
+    );
+}
+
+#[tokio::test]
+async fn after_a_reload_an_unchanged_upstream_goes_on_and_what_is_gone_closes_its_connections() {
+    let (kept, gone) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let config = |upstreams| Arc::new(Config { hostname: "relay.example".to_owned(), upstreams, workers: 8 });
+    let to_kept = || upstream("kept", &kept, Some(&["no-reply"]));
+    let bench = Bench::new(vec![upstream("gone", &gone, Some(&["acme"])), to_kept()], 8);
+    let delivery = bench.start();
+    let draft = Draft { business: Some("acme"), ..Draft::default() };
+    for draft in [Draft::default(), draft.clone()] {
+        bench.until_state(bench.offer(&draft), State::HandedOver).await;
+    }
+    assert_eq!((kept.seen().open, gone.seen().open), (1, 1));
+    *bench.config.lock().unwrap() = config(vec![to_kept()]);
+    delivery.monitor().config_changed();
+    gone.until(|seen| seen.open == 0).await;
+    // What waited for the one that is gone, and all else, goes over the connection that was there.
+    for draft in [Draft::default(), draft] {
+        bench.until_state(bench.offer(&draft), State::HandedOver).await;
+    }
+    let seen = kept.seen();
+    assert_eq!((seen.connections, seen.messages.len()), (1, 3));
+    let names: Vec<String> =
+        delivery.monitor().status().upstreams.iter().map(|upstream| upstream.name.to_string()).collect();
+    assert_eq!(names, ["kept"]);
 }
 
 #[tokio::test]

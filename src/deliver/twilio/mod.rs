@@ -9,8 +9,10 @@
 mod answer;
 mod codes;
 mod find;
+mod probe;
 
 pub use answer::news;
+pub use probe::{TwilioAccount, TwilioProbe, TwilioTrouble, probe};
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -236,6 +238,11 @@ impl Twilio {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
+        self.logged_in(method, url)
+    }
+
+    /// A request with the account's login.
+    fn logged_in(&self, method: Method, url: Url) -> Option<RequestBuilder> {
         let request = self.client.as_ref()?.request(method, url);
         Some(match &self.config.login {
             TwilioLogin::AuthToken(token) => {

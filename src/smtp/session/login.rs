@@ -36,6 +36,7 @@ impl Session {
         match guarded(self.handler.auth(&user, password)).await? {
             Ok(()) => {
                 debug!("logged in");
+                self.setting.server.stats().logged_in.one();
                 self.facts.user = Some(user);
                 self.answer(&Reply::new(235, Detail(7, 0), "authentication succeeded"))
             }
@@ -71,6 +72,7 @@ impl Session {
     fn auth_failed(&mut self, reply: &Reply) -> Result<(), End> {
         debug!(code = reply.code(), "not logged in");
         self.tally.auth_failures += 1;
+        self.setting.server.stats().not_logged_in.one();
         self.send(reply)?;
         closing(reply)?;
         if self.tally.auth_failures >= self.limits().auth_failures {

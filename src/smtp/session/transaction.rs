@@ -1,5 +1,7 @@
 //! One mail transaction in a session: MAIL, RCPT, DATA (RFC 5321 section 4.1.1).
 
+use std::sync::Arc;
+
 use tracing::debug;
 
 use crate::mail::{Address, ReversePath};
@@ -7,7 +9,7 @@ use crate::outcome::{Detail, Reply};
 use crate::smtp::BareLf;
 use crate::smtp::command::{Mail, needs_smtputf8};
 use crate::smtp::connection::End;
-use crate::smtp::receive::{Received, make_room, no_memory, receive, too_big};
+use crate::smtp::receive::{LineEnds, Received, make_room, no_memory, receive, too_big};
 
 use super::{Session, Transaction, guarded, out_of_order};
 
@@ -84,14 +86,18 @@ impl Session {
         let bare_lf = self.setting.listener.bare_lf.unwrap_or_else(|| {
             if self.handler.is_known_client() { BareLf::Normalize } else { BareLf::Refuse }
         });
-        // A clone of the cheap handle, so that the message's room borrows nothing of the session.
-        let server = self.setting.server.clone();
-        let Some(room) = make_room(server.budget(), &server.config().limits) else {
+        // Clones of cheap handles, so that the message's room borrows nothing of the session.
+        let (server, config) = (self.setting.server.clone(), Arc::clone(&self.setting.config));
+        let Some(room) = make_room(server.budget(), &config.limits) else {
             self.reset();
             return self.answer(&no_memory());
         };
         self.connection.queue(&Reply::plain(354, ["end with <CR><LF>.<CR><LF>"]));
-        match receive(&mut self.connection, room, bare_lf).await? {
+        let (received, line_ends) = receive(&mut self.connection, room, bare_lf).await?;
+        if line_ends == LineEnds::BareLf {
+            self.handler.saw_bare_lf(bare_lf);
+        }
+        match received {
             Received::Message(message, share) => {
                 let octets = message.len();
                 let recipients = self.transaction.take().map(|all| all.recipients).unwrap_or_default();
