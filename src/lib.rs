@@ -5,13 +5,17 @@
 
 // The vocabulary: knows nothing of what stands below it.
 mod admission;
+pub mod certificate;
 pub mod clock;
+pub mod conduct;
 pub mod defect;
 pub mod event;
 pub mod ident;
 pub mod mail;
+pub mod metrics;
 pub mod outcome;
 pub mod phone;
+pub mod pulse;
 pub mod secret;
 
 // The way in: SMTP and HTTP, and who is speaking.
@@ -36,10 +40,12 @@ pub mod queue;
 pub mod bounce;
 pub mod callback;
 pub mod deliver;
+pub mod webhook;
 
 // Operating it.
 pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 pub mod snapshot;

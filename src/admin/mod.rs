@@ -4,15 +4,28 @@
 //! Who may connect is the socket's file mode. Addresses are masked; the whole ones are shown only to the socket's owner
 //! and root, who ask for them.
 
+mod audit;
+mod clients;
+mod log;
+mod operate;
+mod reload;
 mod send_test;
 mod view;
+mod watch;
+mod webhooks;
 
 pub use crate::http::Problem;
+pub use audit::{AuditPage, DecisionView, StepView};
+pub use clients::{ClientView, ClientsView, StrangerView};
+pub use log::{LogView, SetLog};
+pub use reload::{CertificateView, ReloadView, ReloadsView};
 pub use send_test::{SendTest, SendTestCode, Sent};
 pub use view::{
     Acted, BurstView, EventView, ForeignHostView, ListView, MessageView, ObserveView, ReportsView,
     StatusView, TraceView, UpstreamView,
 };
+pub use watch::{Check, HealthView, Watch, watch_router};
+pub use webhooks::{WebhookEnabled, WebhookTested, WebhookView, WebhooksView};
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -20,20 +33,21 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path as UrlPath, Query as UrlQuery, State};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
+use bytes::Bytes;
 use serde::Deserialize;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
-use crate::ident::{BurstId, ClientName, MessageId};
+use crate::ident::{BurstId, ClientName, EndpointName, MessageId};
 use crate::mail::{Address, Recipient};
 use crate::phone::{self, Country, PhoneError};
-use crate::queue::{Effect, History, Operation, Query, Queue, State as QueueState};
+use crate::queue::{Entry, History, Query, Queue, State as QueueState};
 
 /// What the router asks for things that are not in the queue.
 #[async_trait]
@@ -53,11 +67,39 @@ pub trait Daemon: Send + Sync + 'static {
     /// The foreign hosts that mail led to since the daemon began.
     fn foreign_hosts(&self) -> Vec<ForeignHostView>;
 
+    /// The webhook endpoints and how they stand.
+    async fn webhooks(&self) -> Result<Vec<WebhookView>, Problem>;
+
+    /// Sends a test to a webhook endpoint.
+    async fn test_webhook(&self, name: &EndpointName) -> Result<WebhookTested, Problem>;
+
+    /// Lets a webhook endpoint be told again.
+    async fn enable_webhook(&self, name: &EndpointName) -> Result<(), Problem>;
+    /// What clients were seen to do.
+    fn clients(&self) -> ClientsView;
+
     /// The country by which national phone numbers are read.
     fn default_country(&self) -> Option<Country>;
 
+    /// What the guards object to in a message as it was stored; `None` where they let it out.
+    fn objection(&self, row: &Entry, message: &Bytes) -> Option<String>;
+
     /// When the process began.
     fn started(&self) -> Timestamp;
+
+    /// How much is logged.
+    fn log(&self) -> LogView;
+
+    /// Changes how much is logged. `Err` where a level can't be understood; then nothing is changed.
+    fn set_log(&self, wanted: &SetLog) -> Result<(), Problem>;
+    /// How the reloads went since then.
+    fn reloads(&self) -> ReloadsView;
+
+    /// The certificate files in use.
+    fn certificates(&self) -> Vec<CertificateView>;
+
+    /// Reads the configuration again. Returns when it is in force, or when it is clear that it won't be.
+    async fn reload(&self) -> ReloadView;
 
     /// Sends a test message through the whole pipeline; gives the reply a client would have got. `Err` where it names
     /// something that is not configured.
@@ -74,6 +116,8 @@ pub struct Control {
     pub queue: Arc<Queue>,
     /// The rest of the daemon.
     pub daemon: Arc<dyn Daemon>,
+    /// Metrics and health.
+    pub watch: Arc<dyn Watch>,
     /// The clock.
     pub clock: Clock,
 }
@@ -83,18 +127,27 @@ const MOST_ROWS: usize = 1000;
 
 /// The control interface's routes.
 pub fn router(control: Control) -> Router {
+    let watched = watch_router(Arc::clone(&control.watch), None);
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/clients", get(clients::handle))
         .route("/v1/queue", get(list))
         .route("/v1/queue/{id}", get(show))
-        .route("/v1/queue/{id}/{operation}", post(operate))
-        .route("/v1/bursts/{id}/{operation}", post(operate_burst))
+        .route("/v1/queue/{id}/{operation}", post(operate::operate))
+        .route("/v1/bursts/{id}/{operation}", post(operate::operate_burst))
         .route("/v1/trace", get(trace))
+        .route("/v1/log", get(log::show).post(log::set))
+        .route("/v1/audit", get(audit::audit))
+        .route("/v1/webhooks", get(webhooks::list))
+        .route("/v1/webhooks/{name}/test", post(webhooks::test))
+        .route("/v1/webhooks/{name}/enable", post(webhooks::enable))
+        .route("/v1/reload", post(reload::handle))
         .route("/v1/send-test", post(send_test::handle))
         .route("/v1/send-test/sms", post(send_test::handle_code))
         .method_not_allowed_fallback(async || Problem::no_method())
         .fallback(async || Problem::no_route())
         .with_state(control)
+        .merge(watched)
 }
 
 /// Serves the router on a unix socket until `shutdown`.
@@ -163,6 +216,8 @@ async fn status(State(control): State<Control>) -> Result<Json<StatusView>, Prob
         observed: control.daemon.observed(),
         reports: control.daemon.reports(),
         foreign_hosts: control.daemon.foreign_hosts(),
+        reloads: control.daemon.reloads(),
+        certificates: control.daemon.certificates(),
     }))
 }
 
@@ -283,6 +338,10 @@ pub fn parse_recipient(text: &str, country: Option<Country>) -> Result<Recipient
 }
 
 async fn traced(queue: &Queue, target: Target, shown: bool) -> Result<Json<TraceView>, Problem> {
+    let to_key = match &target {
+        Target::Id(_) => None,
+        Target::Recipient(recipient) => Some(queue.search_key(recipient)),
+    };
     let (query, history) = match target {
         Target::Id(id) => (Query { id: Some(id), limit: MOST_ROWS, ..Query::default() }, History::Id(id)),
         Target::Recipient(recipient) => {
@@ -298,132 +357,10 @@ async fn traced(queue: &Queue, target: Target, shown: bool) -> Result<Json<Trace
     Ok(Json(TraceView {
         messages: found.iter().map(|entry| MessageView::of(entry, shown)).collect(),
         events: events.iter().map(|event| EventView::of(event, shown)).collect(),
+        to_key,
     }))
-}
-
-async fn operate(
-    State(control): State<Control>,
-    path: Result<UrlPath<(String, Operation)>, PathRejection>,
-) -> Result<Json<Acted>, Problem> {
-    let UrlPath((id, operation)) = path?;
-    let id = parse_id(&id)?;
-    let rows = control.queue.find(Query { id: Some(id), limit: MOST_ROWS, ..Query::default() }).await?;
-    if rows.is_empty() {
-        return Err(Problem::not_found("there is no message with this id"));
-    }
-    let mut acted = Acted { done: 0, not_allowed: Vec::new() };
-    let mut refused = Vec::new();
-    for row in rows {
-        match control.queue.operate(row.id, operation).await? {
-            Effect::NotAllowed(state) => {
-                acted.not_allowed.push(state.as_str().to_owned());
-                refused.push(state);
-            }
-            Effect::NotFound | Effect::LostLease => acted.not_allowed.push("gone".to_owned()),
-            Effect::Done
-            | Effect::Rows(_)
-            | Effect::Duplicate(_)
-            | Effect::OverLimit(_)
-            | Effect::Repeated(_)
-            | Effect::Held(_)
-            | Effect::Mismatch
-            | Effect::Stale
-            | Effect::Waiting(_) => {
-                acted.done += 1;
-            }
-        }
-    }
-    if acted.done == 0 {
-        return Err(Problem::conflict(&refusals(operation, &refused)));
-    }
-    Ok(Json(acted))
-}
-
-async fn operate_burst(
-    State(control): State<Control>,
-    path: Result<UrlPath<(String, Operation)>, PathRejection>,
-) -> Result<Json<Acted>, Problem> {
-    let UrlPath((id, operation)) = path?;
-    let burst = BurstId::new(id.trim());
-    match control.queue.operate_burst(&burst, operation).await? {
-        Effect::Rows(0) => Err(Problem::conflict("this burst holds nothing any more")),
-        Effect::Rows(done) => Ok(Json(Acted { done, not_allowed: Vec::new() })),
-        Effect::NotFound => {
-            Err(Problem::not_found("there is no burst with this name; `authrelay status` lists them"))
-        }
-        Effect::NotAllowed(state) => Err(Problem::conflict(&refusals(operation, &[state]))),
-        Effect::Done
-        | Effect::Held(_)
-        | Effect::Duplicate(_)
-        | Effect::OverLimit(_)
-        | Effect::Repeated(_)
-        | Effect::Mismatch
-        | Effect::Stale
-        | Effect::LostLease
-        | Effect::Waiting(_) => Err(Problem::conflict("the burst could not be changed")),
-    }
-}
-
-/// Why an operation was done to none of the messages, and what can be done instead.
-fn refusals(operation: Operation, states: &[QueueState]) -> String {
-    let mut told: Vec<String> = Vec::new();
-    for state in states {
-        let line = format!("a message that is {} {}", state.as_str(), instead(operation, *state));
-        if !told.contains(&line) {
-            told.push(line);
-        }
-    }
-    if told.is_empty() { "the message is gone".to_owned() } else { told.join("; ") }
-}
-
-fn instead(operation: Operation, state: QueueState) -> String {
-    let done = match operation {
-        Operation::Retry => "retried",
-        Operation::Hold => "held",
-        Operation::Release => "released",
-        Operation::Remove => "removed",
-    };
-    let works = match (state, operation) {
-        (QueueState::Queued, _) => "it waits for its next attempt: `retry`, `hold` or `remove` it",
-        (QueueState::Attempting, _) => "an attempt is under way: try again when it has ended",
-        (QueueState::Held | QueueState::Suppressed, Operation::Release) => {
-            "its life is over or nothing is left of it to send: `remove` it"
-        }
-        (QueueState::Held | QueueState::Suppressed, _) => "`release` lets it go, `remove` ends it",
-        (QueueState::AwaitingReport, _) => "the provider has it, or may have it: `remove` ends it",
-        (
-            QueueState::Delivered
-            | QueueState::HandedOver
-            | QueueState::Failed
-            | QueueState::Expired
-            | QueueState::Superseded
-            | QueueState::Removed
-            | QueueState::Unknown,
-            _,
-        ) => "it has ended, and nothing can be done to it any more; the application has to send it anew",
-    };
-    format!("can't be {done}: {works}")
 }
 
 fn parse_id(text: &str) -> Result<MessageId, Problem> {
     text.parse().map_err(|_| Problem::invalid("this is not a message id"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refused_operation_names_what_works_instead() {
-        let told = |operation, state| refusals(operation, &[state, state]);
-        assert_eq!(
-            told(Operation::Retry, QueueState::Held),
-            "a message that is held can't be retried: `release` lets it go, `remove` ends it"
-        );
-        let released = told(Operation::Release, QueueState::Suppressed);
-        assert!(released.ends_with("`remove` it"), "{released}");
-        for state in QueueState::ALL.into_iter().filter(|state| state.is_final()) {
-            assert!(told(Operation::Remove, state).contains("it has ended"));
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{CertificateView, ReloadsView};
 use crate::event::Event;
 use crate::ident::UpstreamName;
 use crate::mail::Recipient;
@@ -35,6 +36,12 @@ pub struct StatusView {
     /// The foreign hosts that mail led to since the daemon began, by business, the most frequent first.
     #[serde(default)]
     pub foreign_hosts: Vec<ForeignHostView>,
+    /// How the reloads went.
+    #[serde(default)]
+    pub reloads: ReloadsView,
+    /// The certificate files in use.
+    #[serde(default)]
+    pub certificates: Vec<CertificateView>,
 }
 
 /// A host that is not allowed for a business, to which mail led.
@@ -142,6 +149,9 @@ pub struct TraceView {
     pub messages: Vec<MessageView>,
     /// What happened, oldest first; refusals are here only.
     pub events: Vec<EventView>,
+    /// Where a recipient was asked for: what its log lines are found by, as `to_key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_key: Option<String>,
 }
 
 /// What became of an operation.

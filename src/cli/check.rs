@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{EX_CONFIG, Place, print_json};
+use super::{EX_CONFIG, Place, live, print_json};
 use crate::config;
+use crate::doctor::DnsServer;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -16,6 +17,13 @@ pub(super) struct Args {
     /// Print only what is wrong.
     #[arg(long, short)]
     quiet: bool,
+    /// Also try everything the configuration depends on: upstreams, certificates, logins, senders, DNS records, disk and
+    /// clock. Nothing is sent.
+    #[arg(long)]
+    live: bool,
+    /// Ask this DNS server instead of the system's.
+    #[arg(long, value_name = "ADDRESS", requires = "live")]
+    dns: Option<DnsServer>,
 }
 
 #[derive(serde::Serialize)]
@@ -25,11 +33,14 @@ struct Report<'a> {
     warnings: &'a [config::Problem],
 }
 
-pub(super) fn run(place: &Place, args: &Args) -> ExitCode {
+pub(super) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     let place = Place { config: args.file.clone().or_else(|| place.config.clone()), ..place.clone() };
     let loaded = place.load();
+    if args.live {
+        return try_all(loaded, args);
+    }
     if args.json {
-        return json(&loaded);
+        return Ok(json(&loaded));
     }
     match loaded {
         Ok(loaded) => {
@@ -40,13 +51,31 @@ pub(super) fn run(place: &Place, args: &Args) -> ExitCode {
                 say!("{}", config::describe(&loaded.config));
                 say!("# {}: valid", name(&place));
             }
-            ExitCode::SUCCESS
+            Ok(ExitCode::SUCCESS)
         }
         Err(errors) => {
             complain!("{errors}");
-            ExitCode::from(EX_CONFIG)
+            Ok(ExitCode::from(EX_CONFIG))
         }
     }
+}
+
+/// A configuration that can't be used is told in the same form as without `--live`.
+fn try_all(loaded: Result<config::Loaded, config::Errors>, args: &Args) -> anyhow::Result<ExitCode> {
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(_) if args.json => return Ok(json(&loaded)),
+        Err(errors) => return Err(errors.into()),
+    };
+    for warning in &loaded.warnings {
+        complain!("{warning}");
+    }
+    let form = match (args.json, args.quiet) {
+        (true, _) => live::Form::Json,
+        (false, true) => live::Form::Wrong,
+        (false, false) => live::Form::Lines,
+    };
+    live::run(loaded.config, args.dns, form)
 }
 
 fn json(loaded: &Result<config::Loaded, config::Errors>) -> ExitCode {

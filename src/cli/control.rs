@@ -18,14 +18,26 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Finds the socket: the one named on the command line, else the configured one.
+    /// Finds the socket: the one named on the command line, else the configured one. What is wrong with the configuration
+    /// otherwise does not matter where a daemon is to be asked, and least of all after it refused to reload.
     pub(super) fn open(place: &Place) -> anyhow::Result<Self> {
-        let socket = match &place.socket {
-            Some(socket) => socket.clone(),
-            None => config::places(place.file()?.as_deref(), &Environment::of_process())?.control_socket,
-        };
+        if let Some(socket) = &place.socket {
+            return Self::at(socket.clone());
+        }
+        let (file, env) = (place.file()?, Environment::of_process());
+        match config::places(file.as_deref(), &env) {
+            Ok(places) => Self::at(places.control_socket),
+            Err(errors) => {
+                let likely = config::likely_places(file.as_deref(), &env).control_socket;
+                if likely.exists() { Self::at(likely) } else { Err(errors.into()) }
+            }
+        }
+    }
+
+    fn at(socket: PathBuf) -> anyhow::Result<Self> {
         // The request goes to the socket whatever proxy the environment names.
-        let client = Client::builder().unix_socket(socket.as_path()).no_proxy().build()?;
+        // No TLS is spoken there, so a machine without certificates of any authority will do.
+        let client = Client::builder().unix_socket(socket.as_path()).no_proxy().tls_certs_only([]).build()?;
         Ok(Self { client, socket })
     }
 

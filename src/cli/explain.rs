@@ -9,15 +9,18 @@ use serde::Serialize;
 
 use super::links::Links;
 use super::mend;
+use super::onward::Onward;
 use super::steps::{self, Step};
 use super::{Place, block_on, intake, plural, print_json};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ident::{ClientName, ListenerName, MessageId};
 use crate::mail::{Address, Envelope, Message, ReversePath};
-use crate::pipeline::{self, judge};
+use crate::pipeline::judge;
 use crate::policy::{Classified, Evidence, Origin, Submission, classify};
+use crate::reception::{ExplainedCodeMail, explain_code_mail};
 use crate::rewrite::{Planned, render};
+use crate::snapshot::Snapshot;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -44,7 +47,11 @@ struct Explanation {
     client: String,
     /// What is answered to it.
     reply: String,
-    /// `None`: it is refused by a limit, before it is looked at.
+    /// Whether it is mail for a phone, of which nothing is sent but its code.
+    for_phone: bool,
+    /// The site that its text would name, where one would be sent.
+    text_for_site: Option<String>,
+    /// `None`: it is for a phone, or is refused by a limit, before it is looked at.
     #[serde(flatten)]
     decision: Option<Decision>,
 }
@@ -66,6 +73,7 @@ struct Decision {
     action: String,
     overridden_by: Option<&'static str>,
     links: Links,
+    onward: Onward,
     plan: Option<PlanView>,
 }
 
@@ -89,7 +97,8 @@ struct RouteView {
 
 pub(super) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     let config = place.load()?.config;
-    let explanation = explain(&config, args)?;
+    let client = client(&config, args.client.as_deref())?;
+    let explanation = explain(&Snapshot::new(config), &client, args)?;
     if args.json {
         print_json(&explanation)?;
     } else {
@@ -98,34 +107,38 @@ pub(super) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn explain(config: &Config, args: &Args) -> anyhow::Result<Explanation> {
-    let client = client(config, args.client.as_deref())?;
+fn explain(snapshot: &Snapshot, client: &ClientName, args: &Args) -> anyhow::Result<Explanation> {
     let raw = read(args)?;
-    let explanation =
-        |octets, reply, decision| Explanation { octets, client: client.to_string(), reply, decision };
-    match block_on(intake::take(&config.smtp, &raw))? {
+    let explanation = |octets, reply, decision| Explanation {
+        octets,
+        client: client.to_string(),
+        reply,
+        for_phone: false,
+        text_for_site: None,
+        decision,
+    };
+    match block_on(intake::take(&snapshot.config.smtp, &raw))? {
         Ok(message) => {
             let octets = message.len();
-            let (reply, decision) = decide(config, submission(args, client.clone(), Message::new(message))?)?;
+            let submission = submission(args, client.clone(), Message::new(message))?;
+            if let Some(ExplainedCodeMail { reply, site }) = explain_code_mail(snapshot, &submission) {
+                let explained = explanation(octets, reply.to_string(), None);
+                return Ok(Explanation { for_phone: true, text_for_site: site, ..explained });
+            }
+            let (reply, decision) = decide(snapshot, submission)?;
             Ok(explanation(octets, reply, Some(decision)))
         }
         Err(reply) => Ok(explanation(raw.len(), reply, None)),
     }
 }
 
-fn decide(config: &Config, submission: Submission) -> anyhow::Result<(String, Decision)> {
+fn decide(snapshot: &Snapshot, submission: Submission) -> anyhow::Result<(String, Decision)> {
     let recipients = submission.envelope.recipients.len();
-    let stages = pipeline::Config {
-        policy: config.policy.clone(),
-        rewrite: config.rewrite.clone(),
-        mail: config.mail_guard.clone(),
-        sms: config.sms_guard.clone(),
-        limits: config.queue.limits,
-    };
+    let (config, stages) = (&snapshot.config, &snapshot.pipeline);
     // Twice the same pure function: once for the verdict of a message that is refused, once for the whole way.
     let classified: Classified = classify(&stages.policy, submission.clone());
     let verdict = classified.verdict();
-    let (reply, plan) = match judge(&stages, submission) {
+    let (reply, plan) = match judge(stages, submission) {
         Ok(planned) => ("250 2.0.0 Ok".to_owned(), Some(plan_view(config, &planned)?)),
         Err(refused) => (refused.reply.to_string(), None),
     };
@@ -142,7 +155,8 @@ fn decide(config: &Config, submission: Submission) -> anyhow::Result<(String, De
         category_action: word(&verdict.category.action)?,
         action: word(&verdict.action)?,
         overridden_by: verdict.overridden_by,
-        links: Links::of(&stages, &classified),
+        links: Links::of(stages, &classified),
+        onward: Onward::of(stages, &classified, plan.is_some()),
         plan,
     };
     Ok((reply, decision))
@@ -258,11 +272,18 @@ fn lines(header: &[u8]) -> Vec<String> {
 }
 
 fn print(explanation: &Explanation) {
-    let Explanation { octets, client, reply, decision } = explanation;
+    let Explanation { octets, client, reply, for_phone, text_for_site, decision } = explanation;
     let Some(decision) = decision else {
         say!("message    {octets} octets, from client {client}");
         say!("answer     {}", indented(reply));
-        say!("           it is refused by a limit (see [limits]), before it is looked at");
+        let said = match text_for_site {
+            Some(site) => format!(
+                "text       its one code, to sign in to {site}; how many there were is not asked here"
+            ),
+            None if *for_phone => "           it is for a phone, and no text is sent".to_owned(),
+            None => "           it is refused by a limit (see [limits]), before it is looked at".to_owned(),
+        };
+        say!("{said}");
         return;
     };
     let business = decision.business.as_deref().map(|name| format!(", for business {name}"));
@@ -288,13 +309,17 @@ fn print(explanation: &Explanation) {
         None => say!("action     {}", decision.action),
     }
     decision.links.print();
+    decision.onward.print();
     say!("answer     {}", indented(reply));
-    match &decision.plan {
-        Some(plan) => print_plan(plan),
-        None if reply.contains("(rule guard:") => {}
-        None => print_mend(&decision.mend),
+    if let Some(plan) = &decision.plan {
+        print_plan(plan);
     }
-    decision.links.print_mend(reply, client);
+    // Where a guard objects, the category is right; where a rule or a client's binding decided, its author knows where.
+    if !reply.contains("(rule guard:") && (decision.plan.is_none() || decision.decided_by == "recognition") {
+        print_mend(&decision.mend);
+    }
+    decision.links.print_mend();
+    decision.onward.print_mend();
 }
 
 /// A reply of several lines, under its first one.

@@ -14,7 +14,9 @@ use crate::ident::ListenerName;
 use crate::mail::{Address, ReversePath};
 use crate::outcome::{Detail, Reply};
 use crate::secret::Secret;
-use crate::smtp::{self, BareLf, Handler, ListenerConfig, ListenerTls, Peer, Server, Service, SessionFacts};
+use crate::smtp::{
+    self, BareLf, Handler, ListenAt, ListenerConfig, ListenerTls, Peer, Server, Service, SessionFacts,
+};
 
 /// What the pipe holds; the server reads while we write.
 const PIPE: usize = 64 << 10;
@@ -49,7 +51,7 @@ pub(super) async fn take(config: &smtp::Config, raw: &[u8]) -> anyhow::Result<Re
 fn listener() -> ListenerConfig {
     ListenerConfig {
         name: ListenerName::new("explain"),
-        address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        at: ListenAt::Address(SocketAddr::from(([127, 0, 0, 1], 0))),
         tls: ListenerTls::Off,
         plaintext_auth: Vec::new(),
         bare_lf: Some(BareLf::Normalize),

@@ -1,9 +1,12 @@
 //! Where a message leads and what the guards made of it, and the lines that mend it: for `explain` and `status`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 use crate::admin::ForeignHostView;
-use crate::guard::links::{LinkGuard, Seen, Survey, Taken};
+use crate::guard::Content;
+use crate::guard::links::{Domains, LinkGuard, Seen, Survey, Taken};
 use crate::pipeline;
 use crate::policy::Classified;
 
@@ -12,13 +15,18 @@ use crate::policy::Classified;
 pub(super) struct Links {
     link_guard: &'static str,
     business: Option<String>,
+    /// What is allowed already: what is to be written is the whole list.
+    #[serde(skip)]
+    allowed: Domains,
     #[serde(flatten)]
     survey: Survey,
 }
 
 impl Links {
     pub(super) fn of(stages: &pipeline::Config, classified: &Classified) -> Self {
-        let guard = stages.mail.of(&classified.submission().client).links;
+        let content = Content::of(classified);
+        let guard = stages.mail.of(content.client).links;
+        let domains = stages.mail.domains(&stages.policy, &content);
         Self {
             link_guard: match guard {
                 LinkGuard::On => "on",
@@ -26,7 +34,8 @@ impl Links {
                 LinkGuard::Off => "off",
             },
             business: classified.verdict().business.as_ref().map(ToString::to_string),
-            survey: stages.mail.survey(&stages.policy, classified),
+            allowed: domains.unwrap_or_default(),
+            survey: stages.mail.survey(&stages.policy, &content),
         }
     }
 
@@ -40,7 +49,7 @@ impl Links {
     }
 
     /// The lines that would let the message's foreign links out, where they are the business's own after all.
-    pub(super) fn print_mend(&self, reply: &str, client: &str) {
+    pub(super) fn print_mend(&self) {
         let hosts = |wanted: fn(Taken) -> bool| -> Vec<&str> {
             let seen = self.survey.links.iter().filter(|seen| wanted(seen.taken) && seen.host.contains('.'));
             let mut hosts: Vec<&str> = seen.map(|seen| seen.host.trim_start_matches("*.")).collect();
@@ -55,24 +64,19 @@ impl Links {
             say!("             [businesses.{business}]");
         }
         if !links.is_empty() {
-            say!(
-                "             allowed_link_domains = [..., {}]   # tracking_domains, if it counts clicks",
-                quoted(&links)
-            );
+            let list = quoted(&self.allowed.allowed, &links);
+            say!("             allowed_link_domains = [{list}]   # tracking_domains, if it counts clicks");
         }
         if !images.is_empty() {
-            say!("             image_domains = [..., {}]", quoted(&images));
-        }
-        if reply.contains("(rule guard:name") {
-            say!("mend       if nobody but you can choose such names:");
-            say!("             [clients.{client}]");
-            say!("             name_guard = \"off\"");
+            say!("             image_domains = [{}]", quoted(&self.allowed.images, &images));
         }
     }
 }
 
-fn quoted(hosts: &[&str]) -> String {
-    hosts.iter().map(|host| format!("{host:?}")).collect::<Vec<_>>().join(", ")
+/// What is allowed, and what was seen, as the items of a TOML list.
+fn quoted(allowed: &[String], seen: &[&str]) -> String {
+    let all = allowed.iter().map(String::as_str).chain(seen.iter().copied());
+    all.map(|host| format!("{host:?}")).collect::<Vec<_>>().join(", ")
 }
 
 fn words(taken: Taken) -> &'static str {
@@ -110,5 +114,33 @@ pub(super) fn print_foreign(hosts: &[ForeignHostView]) {
     }
     if hosts.len() > SHOWN {
         say!("  and {} more (status --json)", hosts.len() - SHOWN);
+    }
+    print_proposal(&hosts[..hosts.len().min(SHOWN)]);
+}
+
+/// The lines to paste, for each business the hosts of links and those of pictures. What a message pretended to be is not
+/// among them.
+fn print_proposal(hosts: &[ForeignHostView]) {
+    let mut tables: BTreeMap<&str, [BTreeSet<&str>; 2]> = BTreeMap::new();
+    for ForeignHostView { business, host, taken, messages: _ } in hosts {
+        let Some(business) = business.as_deref().filter(|_| taken != "disguised") else { continue };
+        let host = host.trim_start_matches("*.");
+        if host.contains('.') {
+            tables.entry(business).or_default()[usize::from(taken == "foreign-image")].insert(host);
+        }
+    }
+    if tables.is_empty() {
+        return;
+    }
+    say!(
+        "to allow them, strike out what is not the business's own or its providers' and add the rest to the lists it has:"
+    );
+    for (business, [links, images]) in tables {
+        say!("  [businesses.{business}]");
+        for (key, hosts) in [("allowed_link_domains", links), ("image_domains", images)] {
+            if !hosts.is_empty() {
+                say!("  {key} = [{}]", quoted(&[], &hosts.into_iter().collect::<Vec<_>>()));
+            }
+        }
     }
 }

@@ -3,27 +3,36 @@
 #[macro_use]
 mod output;
 
+mod audit;
 mod check;
 mod client_add;
+mod clients;
 mod control;
 mod eval;
 mod explain;
+mod generate;
 mod intake;
 mod keygen;
 mod links;
+mod listing;
+mod live;
+mod log;
 mod mend;
+mod onward;
 mod queue;
 mod recognition;
+mod reload;
 mod run;
 mod send_test;
 mod steps;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Environment};
+use crate::config::{self, Environment, Known};
 
 /// Where an installed configuration lies.
 const INSTALLED: &str = "/etc/authrelay/authrelay.toml";
@@ -52,7 +61,7 @@ struct Cli {
 enum Command {
     /// Run the relay in the foreground.
     Run,
-    /// Check a configuration: every error at once, then the settings in force.
+    /// Check a configuration: every error at once, then the settings in force; with --live everything it depends on too.
     Check(check::Args),
     /// Show step by step what would become of a message. Nothing is sent.
     Explain(explain::Args),
@@ -66,12 +75,25 @@ enum Command {
     Trace(queue::TraceArgs),
     /// Show how the running daemon does.
     Status(queue::StatusArgs),
+    /// Show how much the running daemon logs, or change it.
+    Log(log::Args),
+    /// Let the running daemon read its configuration again, and wait for the verdict.
+    Reload(reload::Args),
     /// Send a test message through the running daemon.
     SendTest(send_test::Args),
     /// Work with clients.
     Client(client_add::Args),
+    /// Look at webhooks, send a test, or enable one again.
+    Webhook(webhook::Args),
+    /// Export the audit trail.
+    Audit(audit::Args),
+    /// Show what each client was seen to do, and what to change in it.
+    Clients(clients::Args),
     /// Make a DKIM key and print its DNS record.
     Keygen(keygen::Args),
+    /// Write man pages and shell completions into a folder, for packages.
+    #[command(hide = true)]
+    Generate(generate::Args),
 }
 
 /// Runs the command line and gives the exit status.
@@ -99,16 +121,22 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let place = Place { config: cli.config, socket: cli.socket };
     match cli.command {
         Command::Run => run::run(&place),
-        Command::Check(args) => Ok(check::run(&place, &args)),
+        Command::Check(args) => check::run(&place, &args),
         Command::Explain(args) => explain::run(&place, &args),
         Command::Eval(args) => eval::run(&place, &args),
         Command::Recognition(args) => recognition::run(&args),
         Command::Queue(args) => queue::run(&place, args),
         Command::Trace(args) => queue::trace(&place, &args),
         Command::Status(args) => queue::status(&place, &args),
+        Command::Log(args) => log::run(&place, args),
+        Command::Reload(args) => reload::run(&place, &args),
         Command::SendTest(args) => send_test::run(&place, args),
         Command::Client(args) => client_add::run(&args),
+        Command::Webhook(args) => webhook::run(&place, &args),
+        Command::Audit(args) => audit::run(&place, &args),
+        Command::Clients(args) => clients::run(&place, &args),
         Command::Keygen(args) => keygen::run(&args),
+        Command::Generate(args) => generate::run(&args),
     }
 }
 
@@ -129,7 +157,13 @@ impl Place {
     }
 
     fn load(&self) -> Result<config::Loaded, config::Errors> {
-        config::load(self.file()?.as_deref(), &Environment::of_process())
+        self.load_knowing(&Known::default())
+    }
+
+    /// The same, for what reads it again and again.
+    fn load_knowing(&self, known: &Known) -> Result<config::Loaded, config::Errors> {
+        let env = Environment { known: known.clone(), ..Environment::of_process() };
+        config::load(self.file()?.as_deref(), &env)
     }
 }
 

@@ -7,10 +7,9 @@ use anyhow::{Context as _, anyhow};
 use clap::{Subcommand, ValueEnum};
 
 use super::control::Control;
+use super::listing::{print_status, print_table, print_trace};
 use super::{Place, block_on, plural, print_json};
-use crate::admin::{
-    Acted, BurstView, EventView, ListView, MessageView, ReportsView, StatusView, TraceView, parse_recipient,
-};
+use crate::admin::{Acted, EventView, ListView, MessageView, StatusView, TraceView, parse_recipient};
 use crate::clock::Clock;
 use crate::phone::Country;
 use crate::queue::store::sqlite::SqliteStore;
@@ -57,7 +56,7 @@ enum Command {
     /// Keep a waiting message back.
     Hold(One),
     /// Let a held or suppressed message go, or all that a burst holds.
-    Release(OneOrBurst),
+    Release(Release),
     /// End a message, or all that a burst holds: it won't be handed over.
     Remove(OneOrBurst),
 }
@@ -73,6 +72,15 @@ struct OneOrBurst {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Release {
+    #[command(flatten)]
+    what: OneOrBurst,
+    /// Also where the guards object to its links, names or attachments; that goes on record.
+    #[arg(long, conflicts_with = "burst")]
+    force: bool,
 }
 
 impl OneOrBurst {
@@ -131,6 +139,7 @@ enum Hand {
     Retry,
     Hold,
     Release,
+    Force,
     Remove,
 }
 
@@ -149,7 +158,10 @@ pub(super) fn run(place: &Place, args: Args) -> anyhow::Result<ExitCode> {
         Command::Show { id, view } => show(place, &id, view),
         Command::Retry(One { id, json }) => operate(place, &format!("/v1/queue/{id}"), json, Hand::Retry),
         Command::Hold(One { id, json }) => operate(place, &format!("/v1/queue/{id}"), json, Hand::Hold),
-        Command::Release(what) => operate(place, &what.path(), what.json, Hand::Release),
+        Command::Release(Release { what, force }) => {
+            let hand = if force { Hand::Force } else { Hand::Release };
+            operate(place, &what.path(), what.json, hand)
+        }
         Command::Remove(what) => operate(place, &what.path(), what.json, Hand::Remove),
     }
 }
@@ -211,6 +223,7 @@ fn show(place: &Place, id: &str, view: View) -> anyhow::Result<ExitCode> {
         TraceView {
             messages: found.iter().map(|entry| MessageView::of(entry, view.full)).collect(),
             events: events.iter().map(|event| EventView::of(event, view.full)).collect(),
+            to_key: None,
         }
     } else {
         let control = Control::open(place)?;
@@ -219,9 +232,6 @@ fn show(place: &Place, id: &str, view: View) -> anyhow::Result<ExitCode> {
     };
     print_trace(&trace, view.json)
 }
-
-/// How a reason ends when the upstream was lost behind the end of the message.
-const AFTER_ALL_WAS_SENT: &str = "(at the final dot)";
 
 /// The queue of a daemon that is down, read only.
 struct Offline {
@@ -246,6 +256,7 @@ fn operate(place: &Place, path: &str, json: bool, hand: Hand) -> anyhow::Result<
         Hand::Retry => ("retry", "will be tried now"),
         Hand::Hold => ("hold", "held"),
         Hand::Release => ("release", "released"),
+        Hand::Force => ("force", "released"),
         Hand::Remove => ("remove", "removed"),
     };
     let acted: Acted = block_on(control.post(&format!("{path}/{verb}"), &()))?;
@@ -276,136 +287,4 @@ pub(super) fn status(place: &Place, args: &StatusArgs) -> anyhow::Result<ExitCod
         print_status(&status);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn print_table(messages: &[MessageView]) {
-    if messages.is_empty() {
-        say!("no messages");
-        return;
-    }
-    say!("{:36}  {:15}  {:20}  {:12}  {:28}  accepted", "id", "state", "category", "client", "to");
-    for message in messages {
-        let MessageView { id, state, category, client, to, accepted, .. } = message;
-        say!("{id:36}  {state:15}  {category:20}  {client:12}  {to:28}  {accepted}");
-        if let Some(reason) = &message.reason {
-            say!("{:36}  {reason}", "");
-        }
-    }
-}
-
-fn print_trace(trace: &TraceView, json: bool) -> anyhow::Result<ExitCode> {
-    if json {
-        print_json(trace)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    if trace.messages.is_empty() && trace.events.is_empty() {
-        say!("nothing is known of this id or recipient");
-        return Ok(ExitCode::FAILURE);
-    }
-    for message in &trace.messages {
-        print_message(message);
-        for event in trace.events.iter().filter(|event| event.message == message.id) {
-            print_event(event);
-        }
-        say!("");
-    }
-    let listed = |event: &&EventView| trace.messages.iter().any(|message| message.id == event.message);
-    for event in trace.events.iter().filter(|event| !listed(event)) {
-        say!("{}  {} to {} from {}", event.submission, event.category, event.to, event.client);
-        print_event(event);
-        say!("");
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn print_message(message: &MessageView) {
-    let MessageView { id, state, category, rule, client, to, accepted, expires, .. } = message;
-    say!("{id}  {}", state.to_uppercase());
-    say!("  {category} ({rule}) to {to} from client {client}");
-    say!("  accepted {accepted}, of use until {expires}, attempts {}", message.attempts);
-    if message.in_doubt > 0 {
-        say!(
-            "  in doubt: {} got no answer, it may have arrived",
-            plural(message.in_doubt as usize, "attempt")
-        );
-    }
-    if let Some(next) = &message.next_attempt {
-        say!("  next attempt {next}");
-    }
-    if let Some(reason) = &message.reason {
-        say!("  because {reason}");
-    }
-    if let (Some(upstream), Some(reference)) = (&message.upstream, &message.reference) {
-        say!("  at {upstream} it is: {reference}");
-    }
-    if let Some(application_id) = &message.application_id {
-        say!("  the application calls it {application_id}");
-    }
-}
-
-fn print_event(event: &EventView) {
-    let reason = event.reason.as_deref().map(|text| match event.class.as_deref() {
-        // A reply and what we decided ourselves say what they are; of the network, it says which part.
-        Some(class @ ("connect" | "tls" | "auth" | "timeout")) => format!("{class}: {text}"),
-        Some(_) | None => text.to_owned(),
-    });
-    let detail = [event.upstream.as_deref(), reason.as_deref(), event.reference.as_deref()];
-    let detail: Vec<&str> = detail.into_iter().flatten().collect();
-    say!("    {}  +{:>7} ms  {:12} {}", event.at, event.after_ms, event.event, detail.join("  "));
-    if event.reason.as_deref().is_some_and(|reason| reason.ends_with(AFTER_ALL_WAS_SENT)) {
-        say!("        no answer after everything was sent: it may have arrived");
-    }
-}
-
-fn print_status(status: &StatusView) {
-    say!("authrelay {}, up {} s, since {}", status.version, status.uptime_seconds, status.started);
-    let queue = &status.queue;
-    say!(
-        "queue: {} urgent, {} normal, {} held, {} suppressed",
-        queue.urgent,
-        queue.normal,
-        queue.held,
-        queue.suppressed
-    );
-    if let Some(seconds) = status.oldest_seconds {
-        say!("oldest waiting: {seconds} s");
-    }
-    for burst in &status.bursts {
-        let BurstView { id, client, category, began, last, messages, held, .. } = burst;
-        let now = if burst.goes_on { "goes on" } else { "is over" };
-        say!(
-            "burst {id}: {held} of {messages} {category} from client {client} held, {began} to {last}, {now}"
-        );
-        say!("  `queue list --burst {id}`, then `queue release --burst {id}` or `queue remove --burst {id}`");
-    }
-    for listener in &status.listeners {
-        say!("listener {listener}");
-    }
-    for upstream in &status.upstreams {
-        say!(
-            "upstream {} ({} {}): {}, {} in flight",
-            upstream.name,
-            upstream.kind,
-            upstream.target,
-            upstream.state,
-            upstream.in_flight
-        );
-        if let Some(reason) = &upstream.reason {
-            say!("  because {reason}");
-        }
-        if let Some(at) = &upstream.retry_at {
-            say!("  asked again {at}");
-        }
-    }
-    if let Some(ReportsView { applied, stale, unknown, forged }) = &status.reports {
-        say!("status callbacks: {applied} applied, {stale} stale, {unknown} unknown, {forged} forged");
-    }
-    super::links::print_foreign(&status.foreign_hosts);
-    for observed in &status.observed {
-        say!(
-            "WARNING: client {} is only observed until {}: its mail is relayed whatever it is",
-            observed.client,
-            observed.until
-        );
-    }
 }

@@ -36,8 +36,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .iter()
         .filter(|(name, _)| wanted.as_ref().is_none_or(|wanted| wanted == name))
         .collect();
-    anyhow::ensure!(!files.is_empty(), "there is no shipped file {}", wanted.unwrap_or_default());
+    anyhow::ensure!(!files.is_empty(), "{}", unknown(&wanted.unwrap_or_default()));
     std::fs::create_dir_all(directory).with_context(|| format!("{} can't be made", directory.display()))?;
+    // All or nothing: half of an export beside somebody's own files would be taken for the whole.
+    if let Some(there) = files.iter().map(|(name, _)| directory.join(name)).find(|path| path.exists()) {
+        anyhow::bail!("{} is there already; nothing was written", there.display());
+    }
     for (name, text) in &files {
         let path = directory.join(name);
         let mut file = OpenOptions::new()
@@ -49,4 +53,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     say!("{} in {}", plural(files.len(), "file"), directory.display());
     Ok(ExitCode::SUCCESS)
+}
+
+fn unknown(wanted: &str) -> String {
+    let names: Vec<&str> = Recognition::shipped_files()
+        .iter()
+        .map(|(name, _)| name.strip_suffix(".toml").unwrap_or(name))
+        .collect();
+    format!("there is no shipped file {wanted}; there are {}", names.join(", "))
 }

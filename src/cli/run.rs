@@ -2,25 +2,33 @@
 
 use std::process::ExitCode;
 
-use tracing_subscriber::EnvFilter;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{EX_CONFIG, Place, output};
 use crate::clock::Clock;
-use crate::config::{Config, LogFormat};
-use crate::daemon::{Daemon, DaemonError, HttpAddress};
+use crate::config::{Config, Known};
+use crate::daemon::{
+    Daemon, DaemonError, HandedOver, HttpAddress, ReloadCause, Reloads, Source, logging, manager,
+};
 use crate::deliver::UpstreamKind;
 use crate::http::Interface;
 
 pub(super) fn run(place: &Place) -> anyhow::Result<ExitCode> {
-    let loaded = place.load()?;
-    start_logging(&loaded.config);
+    let known = Known::default();
+    let loaded = place.load_knowing(&known)?;
+    logging::start(&loaded.config.log);
+    let set_level = Box::new(logging::configured);
     for warning in &loaded.warnings {
         let line = warning.place.as_ref().map(|place| place.line);
         tracing::warn!(target: "authrelay::config", line, help = warning.help.as_deref(), "{}", warning.message);
     }
     let welcome = place.file()?.is_none().then(|| Welcome::of(&loaded.config));
+    let again = place.clone();
+    let source = Source { load: Box::new(move || again.load_knowing(&known)), set_level };
+    // Before the first thread.
+    let handed = HandedOver::take();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match runtime.block_on(serve(loaded.config, welcome)) {
+    match runtime.block_on(serve(loaded.config, source, handed, welcome)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             tracing::error!("{error}");
@@ -34,12 +42,19 @@ fn exit_code(error: &DaemonError) -> ExitCode {
     if error.is_mended_by_restart() { ExitCode::FAILURE } else { ExitCode::from(EX_CONFIG) }
 }
 
-async fn serve(config: Config, welcome: Option<Welcome>) -> Result<(), DaemonError> {
+async fn serve(
+    config: Config,
+    source: Source,
+    handed: HandedOver,
+    welcome: Option<Welcome>,
+) -> Result<(), DaemonError> {
     let stop = stop_signal();
-    let daemon = Daemon::start(config, Clock::System).await?;
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::debug!(%error, "the service manager was not told");
-    }
+    // From here on SIGHUP ends nothing; one that comes during the start is heeded after it.
+    let hangups = hangups();
+    let daemon = Daemon::start(config, source, handed, Clock::System).await?;
+    let reloading = tokio::spawn(reload_at(hangups, daemon.reloads().clone()));
+    manager::ready(&status(&daemon));
+    let _watchdog = manager::Watchdog::start(daemon.pulses());
     if let Some(welcome) = welcome {
         welcome.print(&daemon);
     }
@@ -47,14 +62,21 @@ async fn serve(config: Config, welcome: Option<Welcome>) -> Result<(), DaemonErr
         () = stop => false,
         () = daemon.broken() => true,
     };
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    manager::stopping();
+    reloading.abort();
     let stopped = daemon.stop().await;
     if broken { Err(DaemonError::Broken) } else { stopped }
 }
 
+/// What `systemctl status` shows in one line.
+fn status(daemon: &Daemon) -> String {
+    let smtp = daemon.listeners().iter().map(|(name, address)| format!("{name} {address}"));
+    let all: Vec<String> = smtp.chain(daemon.http_listeners().iter().map(ToString::to_string)).collect();
+    format!("listening: {}", all.join(", "))
+}
+
 /// Resolves at SIGTERM or SIGINT.
 fn stop_signal() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
     let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     async move {
         match (terminate, interrupt) {
@@ -69,16 +91,15 @@ fn stop_signal() -> impl Future<Output = ()> {
     }
 }
 
-fn start_logging(config: &Config) {
-    let filter = EnvFilter::default().add_directive(config.log.level.into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log.format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        // Under systemd the journal adds the time.
-        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => {
-            builder.with_ansi(false).without_time().init();
-        }
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+fn hangups() -> Option<Signal> {
+    signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heeded")).ok()
+}
+
+/// Reloads at every SIGHUP. What came of it stands in the log.
+async fn reload_at(hangups: Option<Signal>, reloads: Reloads) {
+    let Some(mut hangups) = hangups else { return };
+    while hangups.recv().await.is_some() {
+        let _ = reloads.reload(ReloadCause::Signal).await;
     }
 }
 

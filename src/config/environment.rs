@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::Known;
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 
@@ -31,6 +32,8 @@ pub struct Environment {
     pub variables: Variables,
     /// The time, against which `observe_until` is judged.
     pub now: Timestamp,
+    /// What readings before this one came to.
+    pub known: Known,
 }
 
 /// Where variables that hold secrets are looked up.
@@ -64,6 +67,7 @@ impl Environment {
             hostname: host_name(),
             variables: Variables::Process,
             now: Clock::System.now(),
+            known: Known::default(),
         }
     }
 

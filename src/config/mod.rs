@@ -8,6 +8,7 @@
 
 mod describe;
 mod environment;
+mod known;
 mod problem;
 mod raw;
 mod reader;
@@ -17,7 +18,10 @@ mod words;
 
 pub use describe::describe;
 pub use environment::{Environment, Variables};
+pub use known::Known;
 pub use problem::{Errors, Place, Problem, Severity};
+pub use value::show_duration;
+pub use value::texts::show_limit;
 pub(crate) use words::help_with;
 
 use std::collections::BTreeMap;
@@ -28,10 +32,11 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use crate::clock::Timestamp;
 use crate::ident::{BusinessName, ClientName};
 use crate::mail::Address;
 use crate::queue::ActiveLimits;
-use crate::{client, deliver, guard, http, otp, policy, rewrite, smtp};
+use crate::{client, deliver, guard, http, otp, policy, rewrite, smtp, webhook};
 use problem::{Report, Span};
 use raw::{Raw, RawTop};
 use reader::Table;
@@ -80,14 +85,26 @@ pub struct Config {
     pub first_client: Option<ClientName>,
     /// The web address of each business that has one.
     pub business_urls: BTreeMap<BusinessName, BusinessUrl>,
+    /// Where events are told to.
+    pub webhooks: Arc<webhook::Config>,
+    /// What is kept of decisions.
+    pub audit: AuditConfig,
     /// What is logged.
     pub log: LogConfig,
+    /// The secrets that a reload does not read again, each as it stands in the file: those that the service manager gave
+    /// to this process, and the queue's key.
+    pub fixed_secrets: Vec<String>,
 }
 
 impl Config {
     /// Where the self-signed certificate is kept that is made when none is configured.
     pub fn tls_directory(&self) -> PathBuf {
         self.state_directory.join("tls")
+    }
+
+    /// Where it is kept what clients were seen to do.
+    pub fn conduct_file(&self) -> PathBuf {
+        self.state_directory.join("clients.json")
     }
 
     /// Where the token is kept that is made when no client is configured.
@@ -123,6 +140,17 @@ pub struct QueueConfig {
     pub bounces: Option<Address>,
     /// When two messages are one, and how many of the normal lane may wait.
     pub limits: guard::limits::Config,
+    /// How much of the disk is kept back: with less, nothing new is taken.
+    pub reserve: Reserve,
+}
+
+/// How much of a disk is kept back for bringing to its end what was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reserve {
+    /// In octets.
+    pub bytes: u64,
+    /// In files.
+    pub inodes: u64,
 }
 
 /// Where the key comes from that the store is sealed with.
@@ -152,6 +180,20 @@ pub struct BusinessUrl {
     pub host: String,
 }
 
+/// What is kept of decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// How long, where the record of the message itself is not kept for longer.
+    pub keep: Duration,
+}
+
+impl AuditConfig {
+    /// The archive keeps what was decided since then; `None`: it keeps nothing.
+    pub fn archive(&self, now: Timestamp) -> Option<Timestamp> {
+        (!self.keep.is_zero()).then(|| now.minus(self.keep))
+    }
+}
+
 /// What is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogConfig {
@@ -164,10 +206,14 @@ pub struct LogConfig {
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people and the journal.
+    /// [`LogFormat::Journald`] where systemd keeps our output in its journal, else [`LogFormat::Text`].
+    Automatic,
+    /// For people.
     Text,
     /// One JSON object a line.
     Json,
+    /// The journal's own fields.
+    Journald,
 }
 
 /// A configuration that can be used, and what should be looked at.
@@ -208,6 +254,15 @@ pub fn places(path: Option<&Path>, env: &Environment) -> Result<Places, Errors> 
         return Err(errors(report));
     }
     Ok(resolve::places(path, env, state_directory.as_ref(), control_socket.as_ref()))
+}
+
+/// The same, as far as it can be told, whatever is wrong with the file.
+pub fn likely_places(path: Option<&Path>, env: &Environment) -> Places {
+    let report = Report::new(shown(path), read(path).unwrap_or_default());
+    let text = report.text().to_owned();
+    let document = parse(&report, &text);
+    let (state_directory, control_socket) = RawTop::read_places(&Table::root(&report, document.get_ref()));
+    resolve::places(path, env, state_directory.as_ref(), control_socket.as_ref())
 }
 
 fn load_text(path: Option<&Path>, text: String, env: &Environment) -> Result<Loaded, Errors> {

@@ -188,6 +188,11 @@ impl Report {
         });
     }
 
+    /// The line that a piece of the file begins on.
+    pub(super) fn line(&self, piece: &Span) -> Option<usize> {
+        piece.as_ref().map(|piece| self.line_of(piece.start).0)
+    }
+
     /// How many problems were found so far.
     pub(super) fn len(&self) -> usize {
         self.found.borrow().len()

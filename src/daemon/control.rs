@@ -3,60 +3,49 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
-use super::http::Interfaces;
+use super::logging;
+use super::{CertificateStatus, LastReload, ReloadCause, ReloadError, ReloadStatus, Reloaded, Reloads};
 use crate::admin::{
-    Daemon, ForeignHostView, ObserveView, Problem, ReportsView, SendTest, SendTestCode, Sent, UpstreamView,
+    CertificateView, ClientsView, Daemon, ForeignHostView, LogView, ObserveView, Problem, ReloadView,
+    ReloadsView, ReportsView, SendTest, SendTestCode, Sent, SetLog, UpstreamView, WebhookTested, WebhookView,
 };
 use crate::callback::Handler as _;
+use crate::certificate;
 use crate::clock::{Clock, Timestamp};
+use crate::conduct::Conduct;
 use crate::config::{Config, help_with};
-use crate::deliver::{BreakerStatus, Monitor, UpstreamKind, UpstreamStatus};
+use crate::deliver::{self, BreakerStatus, UpstreamKind, UpstreamStatus};
+use crate::guard::Content;
 use crate::guard::links::Taken;
 use crate::guard::seen::Counted;
-use crate::ident::{BusinessName, CategoryName, ClientName, ListenerName, MessageId};
+use crate::ident::{BusinessName, CategoryName, ClientName, EndpointName, ListenerName, MessageId};
 use crate::mail::{Envelope, Message, ReversePath};
 use crate::otp::{Handler as _, Request, Status};
 use crate::phone::Country;
-use crate::pipeline::Pipeline;
-use crate::policy::{Origin, Submission};
+use crate::pipeline::{self, Pipeline};
+use crate::policy::{Origin, Submission, Text, TextLimits};
+use crate::queue::Entry;
 use crate::reception::{Codes, ReportCounts, Reports};
 use crate::secret::{RandomError, Secret, random};
 use crate::sms::CodeRule;
 use crate::snapshot::{Current, TEST_CLIENT};
+use crate::webhook::{EndpointStatus, Monitor, Standing};
 
 /// The daemon as the control interface sees it.
 pub(super) struct View {
-    current: Current,
-    delivery: Monitor,
-    listeners: Vec<String>,
-    pipeline: Pipeline,
-    codes: Arc<Codes>,
-    reports: Arc<Reports>,
-    clock: Clock,
-    started: Timestamp,
-}
-
-impl View {
-    pub(super) fn new(
-        current: &Current,
-        delivery: Monitor,
-        listeners: Vec<String>,
-        pipeline: &Pipeline,
-        interfaces: &Interfaces,
-        clock: Clock,
-    ) -> Self {
-        Self {
-            current: current.clone(),
-            delivery,
-            listeners,
-            pipeline: pipeline.clone(),
-            codes: Arc::clone(&interfaces.codes),
-            reports: Arc::clone(&interfaces.reports),
-            clock,
-            started: clock.now(),
-        }
-    }
+    pub(super) current: Current,
+    pub(super) delivery: deliver::Monitor,
+    pub(super) listeners: Vec<String>,
+    pub(super) pipeline: Pipeline,
+    pub(super) codes: Arc<Codes>,
+    pub(super) reports: Arc<Reports>,
+    pub(super) conduct: Arc<Conduct>,
+    pub(super) webhooks: Monitor,
+    pub(super) reloads: Reloads,
+    pub(super) clock: Clock,
+    pub(super) started: Timestamp,
 }
 
 #[async_trait]
@@ -103,12 +92,84 @@ impl Daemon for View {
         self.pipeline.foreign_hosts().into_iter().map(view).collect()
     }
 
+    fn log(&self) -> LogView {
+        let levels = logging::levels();
+        let all =
+            levels.as_ref().map_or_else(|| "off".to_owned(), |levels| levels.all.to_string().to_lowercase());
+        let modules = levels.into_iter().flat_map(|levels| levels.modules);
+        let modules = modules.map(|(module, level)| format!("{module}={}", level.to_string().to_lowercase()));
+        LogView { all, modules: modules.collect() }
+    }
+
+    fn set_log(&self, wanted: &SetLog) -> Result<(), Problem> {
+        let levels: Result<Vec<_>, _> = wanted.levels.iter().map(|level| logging::parse(level)).collect();
+        let levels = levels.map_err(|why| Problem::invalid(&why))?;
+        if wanted.reset {
+            logging::reset();
+        }
+        for (module, level) in levels {
+            logging::set(module, level);
+        }
+        Ok(())
+    }
+
+    async fn webhooks(&self) -> Result<Vec<WebhookView>, Problem> {
+        let status = self.webhooks.status().await?;
+        Ok(status.iter().map(webhook_view).collect())
+    }
+
+    async fn test_webhook(&self, name: &EndpointName) -> Result<WebhookTested, Problem> {
+        let tested = self.webhooks.test(name).await.ok_or_else(no_webhook)?;
+        let milliseconds = u64::try_from(tested.took.as_millis()).unwrap_or(u64::MAX);
+        Ok(WebhookTested { taken: tested.taken, detail: tested.detail, milliseconds })
+    }
+
+    async fn enable_webhook(&self, name: &EndpointName) -> Result<(), Problem> {
+        if self.webhooks.enable(name).await? { Ok(()) } else { Err(no_webhook()) }
+    }
+
+    fn clients(&self) -> ClientsView {
+        let snapshot = self.current.get();
+        // Those with a `:` in their names are our own.
+        let configured = snapshot.pipeline.policy.clients.keys().filter(|name| !name.as_str().contains(':'));
+        ClientsView::of(self.conduct.record(), configured.cloned())
+    }
+
     fn default_country(&self) -> Option<Country> {
         self.current.get().config.otp.default_country
     }
 
+    fn objection(&self, row: &Entry, message: &Bytes) -> Option<String> {
+        let snapshot = self.current.get();
+        let text = Text::of(&Message::new(message.clone()), &TextLimits::default());
+        let business = row.business.as_ref();
+        let content = Content { client: &row.client, business, category: &row.category, text: &text };
+        let (rule, why) = pipeline::objection(&snapshot.pipeline, &content)?;
+        Some(format!("{why} (rule {rule})"))
+    }
+
     fn started(&self) -> Timestamp {
         self.started
+    }
+
+    fn reloads(&self) -> ReloadsView {
+        reloads_view(self.reloads.status())
+    }
+
+    fn certificates(&self) -> Vec<CertificateView> {
+        certificate_views(&self.reloads.certificates(), self.clock.now())
+    }
+
+    async fn reload(&self) -> ReloadView {
+        match self.reloads.reload(ReloadCause::Command).await {
+            Ok(done) => reload_view(done, self.clock.now()),
+            Err(error) => ReloadView {
+                in_force: false,
+                error: Some(error.to_string()),
+                config_error: matches!(error, ReloadError::Config(_)),
+                ..ReloadView::default()
+            },
+        }
     }
 
     async fn send_test(&self, test: SendTest) -> Result<Sent, Problem> {
@@ -174,6 +235,45 @@ impl Daemon for View {
     }
 }
 
+fn reload_view(done: Reloaded, now: Timestamp) -> ReloadView {
+    ReloadView {
+        in_force: true,
+        error: None,
+        config_error: false,
+        source: done.source.map(|path| path.display().to_string()),
+        warnings: done.warnings.iter().map(ToString::to_string).collect(),
+        restart: done.restart,
+        fixed_secrets: done.fixed_secrets,
+        certificates: certificate_views(&done.certificates, now),
+        milliseconds: u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn reloads_view(status: ReloadStatus) -> ReloadsView {
+    let (last, refused) = match status.last {
+        None => (None, None),
+        Some(LastReload { at, cause: _, error }) => (Some(at.to_rfc3339()), error),
+    };
+    ReloadsView {
+        in_force_since: status.in_force_since.to_rfc3339(),
+        succeeded: status.succeeded,
+        failed: status.failed,
+        last,
+        refused,
+        picked_up: status.picked_up,
+        not_picked_up: status.not_picked_up,
+    }
+}
+
+fn certificate_views(files: &[CertificateStatus], now: Timestamp) -> Vec<CertificateView> {
+    let view = |file: &CertificateStatus| CertificateView {
+        path: file.path.display().to_string(),
+        expires: file.expires.map(Timestamp::to_rfc3339),
+        warning: file.expires.and_then(|end| certificate::warning(end, now)),
+    };
+    files.iter().map(view).collect()
+}
+
 /// Six digits, or as near to that as the configuration takes.
 fn random_code(rule: CodeRule) -> Result<Secret, RandomError> {
     let length = 6.clamp(rule.shortest, rule.longest.max(rule.shortest));
@@ -229,6 +329,33 @@ fn test_message(test: &SendTest, config: &Config, id: MessageId) -> Message {
         )
         .into_bytes(),
     )
+}
+
+fn no_webhook() -> Problem {
+    Problem::not_found("there is no webhook with this name; `authrelay webhook list` lists them")
+}
+
+fn webhook_view(status: &EndpointStatus) -> WebhookView {
+    let (state, at) = match status.standing {
+        Standing::Active => ("active", None),
+        Standing::Resting(until) => ("resting", Some(until)),
+        Standing::Disabled(since) => ("disabled", Some(since)),
+    };
+    let known = status.state.as_ref();
+    let shown = |at: Option<Timestamp>| at.map(Timestamp::to_rfc3339);
+    WebhookView {
+        name: status.endpoint.name().to_string(),
+        target: status.endpoint.target.to_string(),
+        state: state.to_owned(),
+        since_or_until: shown(at),
+        waiting: known.map_or(0, |known| known.waiting),
+        oldest: shown(known.and_then(|known| known.oldest)),
+        delivered: known.map_or(0, |known| known.delivered),
+        dropped: known.map_or(0, |known| known.dropped),
+        last_delivered: shown(known.and_then(|known| known.last_delivered)),
+        last_failed: shown(known.and_then(|known| known.last_failure.as_ref()).map(|(at, _)| *at)),
+        last_error: known.and_then(|known| known.last_failure.as_ref()).map(|(_, error)| error.clone()),
+    }
 }
 
 fn upstream_view(status: &UpstreamStatus, kind: Option<&UpstreamKind>) -> UpstreamView {

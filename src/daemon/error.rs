@@ -59,6 +59,35 @@ pub enum DaemonError {
         /// Why.
         error: io::Error,
     },
+    /// A listener gets its socket from systemd, and got none.
+    #[error(
+        "listener {0} gets its socket from systemd, which handed over none of that name: enable its unit (systemctl \
+         enable --now authrelay-{0}.socket, with FileDescriptorName={0} in it), or set address to an address and a port \
+         from 1024"
+    )]
+    NotHandedOver(ListenerName),
+    /// What systemd handed over can't be used.
+    #[error(
+        "the socket that systemd hands over for listener {name} can't be used: {error}; its unit needs ListenStream="
+    )]
+    HandedOver {
+        /// For which listener.
+        name: ListenerName,
+        /// Why.
+        error: io::Error,
+    },
+    /// What systemd handed over is open to other machines, and the listener has no TLS.
+    #[error(
+        "codes and tokens would cross the network to listener {name} at {address} in plain text: set tls = \"on\" in \
+         [http.{name}], or ListenStream=127.0.0.1:{} in its socket unit",
+        address.port()
+    )]
+    PlainHttp {
+        /// Which.
+        name: ListenerName,
+        /// Where.
+        address: SocketAddr,
+    },
     /// The control socket.
     #[error("the control socket {} can't be made: {error}", path.display())]
     ControlSocket {
@@ -117,7 +146,12 @@ impl DaemonError {
     /// wrong key or another program's file does not.
     pub fn is_mended_by_restart(&self) -> bool {
         match self {
-            Self::KeyMissing { .. } | Self::NoSocket { .. } | Self::Token(_) => false,
+            Self::KeyMissing { .. }
+            | Self::NoSocket { .. }
+            | Self::NotHandedOver(_)
+            | Self::HandedOver { .. }
+            | Self::PlainHttp { .. }
+            | Self::Token(_) => false,
             Self::Keyring(error) => keyring_is_mended(error),
             Self::Store(error) => store_is_mended(error),
             Self::Certificate(error) => match error {
@@ -181,8 +215,8 @@ fn writable(error: &io::Error, setting: &str) -> String {
 fn listen_hint(address: SocketAddr, error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::PermissionDenied if address.port() < 1024 => {
-            "; a port below 1024 needs CAP_NET_BIND_SERVICE: the systemd unit grants it \
-             (AmbientCapabilities=CAP_NET_BIND_SERVICE), elsewhere use a port from 1024"
+            "; a port below 1024 is opened by systemd: set address = \"systemd\" and enable the listener's socket unit \
+             (docs/install.md), or use a port from 1024"
         }
         ErrorKind::AddrInUse => "; another program listens there",
         ErrorKind::AddrNotAvailable => "; this machine does not have that address",
@@ -201,9 +235,9 @@ mod tests {
             DaemonError::Listen { name: ListenerName::new("a"), address, error: kind.into() }
         };
         let low = listen(25, ErrorKind::PermissionDenied);
-        assert!(low.to_string().contains("CAP_NET_BIND_SERVICE"), "{low}");
+        assert!(low.to_string().contains("address = \"systemd\""), "{low}");
         assert!(low.is_mended_by_restart());
-        assert!(!listen(2525, ErrorKind::PermissionDenied).to_string().contains("CAP_"));
+        assert!(!listen(2525, ErrorKind::PermissionDenied).to_string().contains("systemd"));
         let read_only = DaemonError::StateDirectory {
             path: PathBuf::from("/srv/state"),
             error: ErrorKind::ReadOnlyFilesystem.into(),

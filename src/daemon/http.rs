@@ -10,10 +10,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::DaemonError;
+use super::handed::{HandedOver, Ready};
 use super::socket::{self, Owner};
+use crate::admin::{Watch, watch_router};
 use crate::http::{Bind, Interface, Limits, ListenerConfig, Socket, TlsSource, serve};
 use crate::ident::ListenerName;
 use crate::reception::{Codes, Reports};
+use crate::secret::Digest;
 use crate::{callback, otp};
 
 /// An HTTP listener that was bound.
@@ -59,6 +62,7 @@ fn name(interface: Interface) -> &'static str {
     match interface {
         Interface::Otp => "otp",
         Interface::Callback => "callback",
+        Interface::Admin => "admin",
     }
 }
 
@@ -66,13 +70,15 @@ fn name(interface: Interface) -> &'static str {
 pub(super) struct Interfaces {
     pub codes: Arc<Codes>,
     pub reports: Arc<Reports>,
+    pub watch: Arc<dyn Watch>,
 }
 
 impl Interfaces {
-    fn router(&self, serves: &[Interface]) -> Router {
+    fn router(&self, serves: &[Interface], password: Option<Digest>) -> Router {
         let router = |interface: &Interface| match interface {
             Interface::Otp => otp::router(Arc::<Codes>::clone(&self.codes)),
             Interface::Callback => callback::router(Arc::<Reports>::clone(&self.reports)),
+            Interface::Admin => watch_router(Arc::clone(&self.watch), password),
         };
         serves.iter().map(router).reduce(Router::merge).unwrap_or_default()
     }
@@ -83,26 +89,53 @@ pub(super) struct Bound {
     pub listener: HttpListener,
     socket: Socket,
     limits: Limits,
+    password: Option<Digest>,
+    /// The file of a socket of our own, to be removed at the end.
+    file: Option<PathBuf>,
 }
 
-/// Makes a listener's socket.
-pub(super) async fn bind(config: ListenerConfig) -> Result<Bound, DaemonError> {
-    let ListenerConfig { name, bind, tls, serves } = config;
-    let (socket, address) = match bind {
+/// Makes a listener's socket, or takes those that systemd hands over for it.
+pub(super) async fn bind(config: ListenerConfig, handed: &mut HandedOver) -> Result<Vec<Bound>, DaemonError> {
+    let sockets = match &config.bind {
         Bind::Tcp(address) => {
-            let failed = |error| DaemonError::Listen { name: name.clone(), address, error };
+            let failed = |error| DaemonError::Listen { name: config.name.clone(), address: *address, error };
             let socket = TcpListener::bind(address).await.map_err(failed)?;
             let address = socket.local_addr().map_err(failed)?;
-            (Socket::Tcp(socket), HttpAddress::Tcp(address))
+            vec![(Socket::Tcp(socket), HttpAddress::Tcp(address), None)]
         }
         Bind::Unix(path, mode) => {
-            let socket = socket::bind(&path, mode, Owner::Listener(&name))?;
-            (Socket::Unix(socket), HttpAddress::Unix(path))
+            let socket = socket::bind(path, *mode, Owner::Listener(&config.name))?;
+            vec![(Socket::Unix(socket), HttpAddress::Unix(path.clone()), Some(path.clone()))]
+        }
+        Bind::Systemd => {
+            let sockets = handed.give(&config.name)?.into_iter();
+            sockets.map(|ready| handed_over(ready, &config)).collect::<Result<_, _>>()?
         }
     };
-    let listener = HttpListener { name, address, tls, serves };
-    tracing::info!(listener = %listener.name, address = %listener.address, tls, "listening");
-    Ok(Bound { listener, socket, limits: Limits::default() })
+    let bound = |(socket, address, file)| {
+        let ListenerConfig { name, bind: _, tls, serves, password } = config.clone();
+        let listener = HttpListener { name, address, tls, serves };
+        tracing::info!(listener = %listener.name, address = %listener.address, tls, "listening");
+        Bound { listener, socket, limits: Limits::default(), password, file }
+    };
+    Ok(sockets.into_iter().map(bound).collect())
+}
+
+fn handed_over(
+    ready: Ready,
+    config: &ListenerConfig,
+) -> Result<(Socket, HttpAddress, Option<PathBuf>), DaemonError> {
+    match ready {
+        Ready::Tcp(_, address) if !config.tls && !address.ip().to_canonical().is_loopback() => {
+            Err(DaemonError::PlainHttp { name: config.name.clone(), address })
+        }
+        Ready::Tcp(socket, address) => Ok((Socket::Tcp(socket), HttpAddress::Tcp(address), None)),
+        Ready::Unix(socket) => {
+            let address = socket.local_addr().ok();
+            let path = address.and_then(|address| address.as_pathname().map(ToOwned::to_owned));
+            Ok((Socket::Unix(socket), HttpAddress::Unix(path.unwrap_or_default()), None))
+        }
+    }
 }
 
 /// Serves a listener until `shutdown`, then removes its socket's file.
@@ -112,11 +145,11 @@ pub(super) async fn run(
     interfaces: Arc<Interfaces>,
     shutdown: CancellationToken,
 ) {
-    let Bound { listener, socket, limits } = bound;
+    let Bound { listener, socket, limits, password, file } = bound;
     let tls = listener.tls.then_some(tls);
-    let router = interfaces.router(&listener.serves);
+    let router = interfaces.router(&listener.serves, password);
     serve(socket, listener.name, tls, limits, router, shutdown).await;
-    if let HttpAddress::Unix(path) = listener.address
+    if let Some(path) = file
         && let Err(error) = std::fs::remove_file(&path)
     {
         tracing::debug!(%error, path = %path.display(), "the socket could not be removed");

@@ -5,12 +5,19 @@
 
 mod control;
 mod error;
+mod handed;
 mod http;
+mod journal;
+pub mod logging;
+pub mod manager;
+mod reload;
 mod report;
 mod socket;
+mod space;
 mod store;
 mod tls;
 mod token;
+mod watch;
 mod writer;
 
 use std::net::SocketAddr;
@@ -18,27 +25,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::client::Gate;
 use crate::clock::Clock;
+use crate::conduct::{self, Conduct};
 use crate::config::Config;
 use crate::deliver::Delivery;
 use crate::ident::ListenerName;
 use crate::pipeline::Pipeline;
-use crate::queue::Queue;
+use crate::pulse::Pulse;
 use crate::queue::store::sqlite::Stats;
+use crate::queue::{Outbox, Queue};
 use crate::reception::{Codes, Reception, Reports};
 use crate::secret::Secret;
 use crate::smtp;
 use crate::snapshot::{Current, Snapshot};
+use crate::webhook::Webhooks;
+use reload::Parts;
+use tls::Certificates;
+
+use handed::Ready;
 
 pub use error::DaemonError;
+pub use handed::HandedOver;
 pub use http::{HttpAddress, HttpListener};
-pub use tls::CertificateError;
+pub use reload::{LastReload, ReloadCause, ReloadError, ReloadStatus, Reloaded, Reloads, Source};
+pub use tls::{CertificateError, CertificateStatus};
 
 /// How many passwords that people chose are checked at once.
 const PASSWORD_CHECKS: usize = 4;
@@ -53,65 +68,143 @@ const GRACE: Duration = Duration::from_secs(45);
 pub struct Daemon {
     queue: Arc<Queue>,
     delivery: Delivery,
+    webhooks: Webhooks,
     listeners: Vec<(ListenerName, SocketAddr)>,
     http: Vec<HttpListener>,
     first_token: Option<Secret>,
-    stop_listening: CancellationToken,
-    stop_delivery: CancellationToken,
-    stop_control: CancellationToken,
+    reloads: Reloads,
+    stops: Stops,
     sessions: TaskTracker,
     tasks: TaskTracker,
-    store_stats: watch::Receiver<Stats>,
+    store_stats: tokio::sync::watch::Receiver<Stats>,
+    store_pulse: Pulse,
+}
+
+/// What each part is told to stop by, in the order of the stop.
+#[derive(Debug, Default)]
+struct Stops {
+    listening: CancellationToken,
+    delivery: CancellationToken,
+    telling: CancellationToken,
+    control: CancellationToken,
 }
 
 impl Daemon {
-    /// Starts everything. When this returns, the listeners accept connections.
-    pub async fn start(mut config: Config, clock: Clock) -> Result<Self, DaemonError> {
+    /// Starts everything. When this returns, the listeners accept connections. `handed` are the sockets of those that
+    /// get theirs from systemd; a reload reads `source`.
+    #[expect(clippy::too_many_lines, reason = "the order in which everything starts reads on one page")]
+    pub async fn start(
+        mut config: Config,
+        source: Source,
+        mut handed: HandedOver,
+        clock: Clock,
+    ) -> Result<Self, DaemonError> {
         store::make_state_directory(&config.state_directory)?;
-        let (queue, store_stats) = store::open(&config, clock)?;
-        let tls = tls::load(&config)?;
+        let certificates = Certificates::new(tls::load(&config)?);
         let first_token = token::give_first(&mut config)?;
-        let bounces = config.queue.bounces.clone();
-        let (smtp_configs, http_configs) = (config.listeners.clone(), config.http.clone());
-        let smtp_config = config.smtp.clone();
-        let control_path = config.control_socket.clone();
-        let current = Current::new(Snapshot::new(config)?);
+        let current = Current::new(Snapshot::new(config));
+        let first = current.get();
+        let store = store::open(&current, clock)?;
+        let queue = store.queue;
+        let keeper = space::Keeper::new(&queue, &current, &store.stats);
 
         warn_of_observed(&current, clock);
 
         let pipeline = Pipeline::new(Arc::clone(&queue), clock);
-        let gate = Arc::new(Gate::new(PASSWORD_CHECKS)?);
-        let reception = Arc::new(Reception::new(current.clone(), pipeline.clone(), gate, clock));
-        let (stop_listening, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
-        let stop_control = CancellationToken::new();
-        let delivery = start_delivery(&queue, &current, clock, stop_delivery.clone());
+        let conduct = Arc::new(remembered(&current));
+        let reception = reception(&current, &pipeline, &queue, &conduct, clock)?;
+        let stops = Stops::default();
+        let delivery = start_delivery(&queue, &current, clock, stops.delivery.clone());
+        let webhooks = start_webhooks(store.outbox, &current, clock, stops.telling.clone());
         let (sessions, tasks) = (TaskTracker::new(), TaskTracker::new());
 
-        let server = smtp::Server::new(smtp_config, reception, tls.smtp);
-        let listeners = start_smtp(smtp_configs, &server, &sessions, &stop_listening).await?;
-        let interfaces = Arc::new(interfaces(&current, &pipeline, &queue, &delivery, clock));
-        let http = start_http(http_configs, &tls.http, &interfaces, &sessions, &stop_listening).await?;
-        let shown = listeners.iter().map(|(name, address)| format!("{name} {address}"));
-        let shown = shown.chain(http.iter().map(ToString::to_string)).collect();
-        let daemon = control::View::new(&current, delivery.monitor(), shown, &pipeline, &interfaces, clock);
-        let control = admin::Control { queue: Arc::clone(&queue), daemon: Arc::new(daemon), clock };
-        let socket = socket::bind(&control_path, CONTROL_MODE, socket::Owner::Control)?;
-        tasks.spawn(admin::serve(socket, control_path, control, stop_control.clone()));
-        tasks.spawn(sweep(Arc::clone(&queue), current.clone(), clock, stop_control.clone()));
-        tasks.spawn(report::run(Arc::clone(&queue), pipeline, current, bounces, clock, stop_control.clone()));
-        Ok(Self {
+        let server = smtp::Server::new(first.config.smtp.clone(), reception, certificates.for_smtp());
+        let listeners =
+            start_smtp(&first.config.listeners, &mut handed, &server, &sessions, &stops.listening).await?;
+        let parts = Parts {
+            current: current.clone(),
+            certificates: certificates.clone(),
+            smtp: server.clone(),
+            delivery: delivery.monitor(),
+            webhooks: webhooks.monitor(),
+        };
+        let reloads = Reloads::new(source, parts, clock);
+        let watch: Arc<dyn admin::Watch> = Arc::new(watch::Watcher {
+            queue: Arc::clone(&queue),
+            messages: store.messages,
+            delivery: delivery.monitor(),
+            server,
+            store: store.stats.clone(),
+            pulses: vec![store.pulse.clone(), delivery.pulse()],
+            room: keeper.room(),
+            reloads: reloads.clone(),
+            clock,
+            started: clock.now(),
+        });
+        let interfaces = Arc::new(interfaces(&current, &pipeline, &queue, &delivery, &watch, clock));
+        let tls = certificates.for_http();
+        let http =
+            start_http(&first.config.http, &mut handed, &tls, &interfaces, &sessions, &stops.listening)
+                .await?;
+        handed.tell_left_over();
+        let daemon = Self {
             queue,
             delivery,
+            webhooks,
             listeners,
             http,
             first_token,
-            stop_listening,
-            stop_delivery,
-            stop_control,
+            reloads,
+            stops,
             sessions,
             tasks,
-            store_stats,
-        })
+            store_stats: store.stats,
+            store_pulse: store.pulse,
+        };
+        daemon.tasks.spawn(keeper.run(daemon.stops.control.clone()));
+        daemon.open_to_operators(&current, pipeline, &interfaces, conduct, clock)?;
+        Ok(daemon)
+    }
+
+    /// The control socket, and what is done without being asked.
+    fn open_to_operators(
+        &self,
+        current: &Current,
+        pipeline: Pipeline,
+        interfaces: &http::Interfaces,
+        conduct: Arc<Conduct>,
+        clock: Clock,
+    ) -> Result<(), DaemonError> {
+        let smtp = self.listeners.iter().map(|(name, address)| format!("{name} {address}"));
+        let view = control::View {
+            current: current.clone(),
+            delivery: self.delivery.monitor(),
+            listeners: smtp.chain(self.http.iter().map(ToString::to_string)).collect(),
+            pipeline: pipeline.clone(),
+            codes: Arc::clone(&interfaces.codes),
+            reports: Arc::clone(&interfaces.reports),
+            conduct: Arc::clone(&conduct),
+            webhooks: self.webhooks.monitor(),
+            reloads: self.reloads.clone(),
+            clock,
+            started: clock.now(),
+        };
+        let queue = || Arc::clone(&self.queue);
+        let stop = || self.stops.control.clone();
+        let control = admin::Control {
+            queue: queue(),
+            daemon: Arc::new(view),
+            watch: Arc::clone(&interfaces.watch),
+            clock,
+        };
+        let control_path = current.get().config.control_socket.clone();
+        let socket = socket::bind(&control_path, CONTROL_MODE, socket::Owner::Control)?;
+        self.tasks.spawn(admin::serve(socket, control_path, control, stop()));
+        self.tasks.spawn(conduct::keep(conduct, current.get().config.conduct_file(), stop()));
+        self.tasks.spawn(sweep(queue(), current.clone(), clock, stop()));
+        self.tasks.spawn(report::run(queue(), pipeline, current.clone(), clock, stop()));
+        self.tasks.spawn(reload::watch(self.reloads.clone(), stop()));
+        Ok(())
     }
 
     /// The SMTP listeners and the addresses they have.
@@ -129,6 +222,16 @@ impl Daemon {
         self.first_token.as_ref()
     }
 
+    /// Reloads the configuration, and tells how that went.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
+    /// Signs of life of the loops without which nothing goes on.
+    pub fn pulses(&self) -> Vec<Pulse> {
+        vec![self.store_pulse.clone(), self.delivery.pulse()]
+    }
+
     /// Resolves when the store can't go on, so that nothing more can be accepted. The service manager is to start anew:
     /// the next start finds everything that was answered with `250`.
     pub async fn broken(&self) {
@@ -141,12 +244,14 @@ impl Daemon {
     /// Stops in order and closes the store.
     pub async fn stop(self) -> Result<(), DaemonError> {
         tracing::info!("stopping");
-        self.stop_listening.cancel();
+        self.stops.listening.cancel();
         self.sessions.close();
         wait_for("sessions", self.sessions.wait()).await;
-        self.stop_delivery.cancel();
+        self.stops.delivery.cancel();
         wait_for("deliveries", self.delivery.stopped()).await;
-        self.stop_control.cancel();
+        self.stops.telling.cancel();
+        wait_for("webhooks", self.webhooks.stopped()).await;
+        self.stops.control.cancel();
         self.tasks.close();
         wait_for("tasks", self.tasks.wait()).await;
         self.queue.close().await?;
@@ -180,45 +285,71 @@ fn interfaces(
     pipeline: &Pipeline,
     queue: &Arc<Queue>,
     delivery: &Delivery,
+    watch: &Arc<dyn admin::Watch>,
     clock: Clock,
 ) -> http::Interfaces {
     let (current, queue, providers) = (|| current.clone(), || Arc::clone(queue), delivery.monitor());
     http::Interfaces {
         codes: Arc::new(Codes::new(current(), pipeline.clone(), queue(), providers, clock)),
         reports: Arc::new(Reports::new(current(), queue(), clock)),
+        watch: Arc::clone(watch),
     }
 }
 
+fn reception(
+    current: &Current,
+    pipeline: &Pipeline,
+    queue: &Arc<Queue>,
+    conduct: &Arc<Conduct>,
+    clock: Clock,
+) -> Result<Arc<Reception>, DaemonError> {
+    let gate = Arc::new(Gate::new(PASSWORD_CHECKS)?);
+    let (queue, conduct) = (Arc::clone(queue), Arc::clone(conduct));
+    Ok(Arc::new(Reception::new(current.clone(), pipeline.clone(), queue, gate, conduct, clock)))
+}
+
 fn start_delivery(queue: &Arc<Queue>, current: &Current, clock: Clock, stop: CancellationToken) -> Delivery {
-    let (config, retry) = (current.clone(), current.clone());
+    let (in_force, retry) = (current.clone(), current.clone());
     Delivery::start(
         Arc::clone(queue),
-        Arc::new(move || Arc::clone(&config.get().config.deliver)),
-        Arc::new(writer::Writer::new(current.clone())),
+        Arc::new(move || writer::in_force(in_force.get())),
         Arc::new(move |category, class| retry.get().pipeline.policy.retry_clock(category, class)),
         clock,
         stop,
     )
 }
 
+fn start_webhooks(
+    outbox: Arc<dyn Outbox>,
+    current: &Current,
+    clock: Clock,
+    stop: CancellationToken,
+) -> Webhooks {
+    let config = current.clone();
+    Webhooks::start(outbox, Arc::new(move || Arc::clone(&config.get().config.webhooks)), clock, stop)
+}
+
 async fn start_smtp(
-    configs: Vec<smtp::ListenerConfig>,
+    configs: &[smtp::ListenerConfig],
+    handed: &mut HandedOver,
     server: &smtp::Server,
     sessions: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Vec<(ListenerName, SocketAddr)>, DaemonError> {
     let mut listeners = Vec::new();
     for config in configs {
-        let (socket, address) = listen(&config).await?;
-        tracing::info!(listener = %config.name, %address, "listening");
-        listeners.push((config.name.clone(), address));
-        sessions.spawn(smtp::run(socket, config, server.clone(), stop.clone()));
+        for (socket, address) in listen(config, handed).await? {
+            tracing::info!(listener = %config.name, %address, "listening");
+            listeners.push((config.name.clone(), address));
+            sessions.spawn(smtp::run(socket, config.clone(), server.clone(), stop.clone()));
+        }
     }
     Ok(listeners)
 }
 
 async fn start_http(
-    configs: Vec<crate::http::ListenerConfig>,
+    configs: &[crate::http::ListenerConfig],
+    handed: &mut HandedOver,
     tls: &crate::http::TlsSource,
     interfaces: &Arc<http::Interfaces>,
     sessions: &TaskTracker,
@@ -226,27 +357,65 @@ async fn start_http(
 ) -> Result<Vec<HttpListener>, DaemonError> {
     let mut listeners = Vec::new();
     for config in configs {
-        let bound = http::bind(config).await?;
-        listeners.push(bound.listener.clone());
-        sessions.spawn(http::run(bound, Arc::clone(tls), Arc::clone(interfaces), stop.clone()));
+        for bound in http::bind(config.clone(), handed).await? {
+            listeners.push(bound.listener.clone());
+            sessions.spawn(http::run(bound, Arc::clone(tls), Arc::clone(interfaces), stop.clone()));
+        }
     }
     Ok(listeners)
 }
 
-async fn listen(config: &smtp::ListenerConfig) -> Result<(TcpListener, SocketAddr), DaemonError> {
-    let name = || config.name.clone();
-    let failed = |error| DaemonError::Listen { name: name(), address: config.address, error };
-    let socket = TcpListener::bind(config.address).await.map_err(failed)?;
+/// The sockets of a listener with their addresses.
+async fn listen(
+    config: &smtp::ListenerConfig,
+    handed: &mut HandedOver,
+) -> Result<Vec<(TcpListener, SocketAddr)>, DaemonError> {
+    let address = match config.at {
+        smtp::ListenAt::Address(address) => address,
+        smtp::ListenAt::Systemd => return handed_over(config, handed),
+    };
+    let failed = |error| DaemonError::Listen { name: config.name.clone(), address, error };
+    let socket = TcpListener::bind(address).await.map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
-    Ok((socket, address))
+    Ok(vec![(socket, address)])
+}
+
+fn handed_over(
+    config: &smtp::ListenerConfig,
+    handed: &mut HandedOver,
+) -> Result<Vec<(TcpListener, SocketAddr)>, DaemonError> {
+    let socket = |ready| match ready {
+        Ready::Tcp(socket, address) => {
+            if address.port() == 465 && config.tls != smtp::ListenerTls::Implicit {
+                tracing::warn!(
+                    "clients expect TLS from the first byte on port 465: set tls = \"implicit\" in [listeners.{}]",
+                    config.name
+                );
+            }
+            Ok((socket, address))
+        }
+        Ready::Unix(_) => {
+            let error = std::io::Error::other("it is a unix socket, and SMTP needs one of TCP");
+            Err(DaemonError::HandedOver { name: config.name.clone(), error })
+        }
+    };
+    handed.give(&config.name)?.into_iter().map(socket).collect()
+}
+
+/// What clients were seen to do before the last stop.
+fn remembered(current: &Current) -> Conduct {
+    let config = &current.get().config;
+    let record = conduct::load(&config.conduct_file());
+    Conduct::from_record(record, |client| config.policy.clients.contains_key(client))
 }
 
 /// Deletes what ended longer ago than the configured history.
 async fn sweep(queue: Arc<Queue>, current: Current, clock: Clock, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let before = clock.now().minus(current.get().config.queue.history);
-        if let Err(error) = queue.prune(before).await {
+        let (snapshot, now) = (current.get(), clock.now());
+        let before = now.minus(snapshot.config.queue.history);
+        if let Err(error) = queue.prune(before, snapshot.config.audit.archive(now)).await {
             tracing::error!(%error, "old messages could not be swept out");
         }
     }

@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bounce::{self, End, Failure};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::event::{Event, Kind};
 use crate::ident::{ClientName, ListenerName, MessageId};
-use crate::mail::{Address, Recipient};
+use crate::mail::Recipient;
 use crate::pipeline::Pipeline;
 use crate::policy::{Origin, Submission};
 use crate::queue::Queue;
@@ -25,7 +26,6 @@ pub(super) async fn run(
     queue: Arc<Queue>,
     pipeline: Pipeline,
     current: Current,
-    postmaster: Option<Address>,
     clock: Clock,
     stop: CancellationToken,
 ) {
@@ -33,7 +33,7 @@ pub(super) async fn run(
     while let Some(next) = stop.run_until_cancelled(events.recv()).await {
         match next {
             Ok(event) => {
-                if let Some(submission) = report(&event, &current, postmaster.as_ref(), clock) {
+                if let Some(submission) = report(&event, &current.get().config, clock) {
                     let reply = pipeline.accept(&current.get().pipeline, submission).await;
                     tracing::debug!(?reply, "failure report");
                 }
@@ -44,12 +44,7 @@ pub(super) async fn run(
     }
 }
 
-fn report(
-    event: &Event,
-    current: &Current,
-    postmaster: Option<&Address>,
-    clock: Clock,
-) -> Option<Submission> {
+fn report(event: &Event, config: &Config, clock: Clock) -> Option<Submission> {
     let end = match event.kind {
         Kind::Failed => End::Failed,
         Kind::Expired => End::Expired,
@@ -67,7 +62,7 @@ fn report(
         | Kind::BurstHeld => return None,
     };
     let about = &event.subject;
-    let to = postmaster.or(about.report_to.as_ref())?;
+    let to = config.queue.bounces.as_ref().or(about.report_to.as_ref())?;
     let Recipient::Mail(recipient) = &about.recipient else { return None };
     if about.client.as_str() == REPORT_CLIENT {
         return None;
@@ -82,7 +77,7 @@ fn report(
         end,
         reason: event.reason.as_ref(),
     };
-    let (envelope, message) = bounce::report(id, &failure, &current.get().config.hostname, to);
+    let (envelope, message) = bounce::report(id, &failure, &config.hostname, to);
     Some(Submission {
         id,
         accepted: clock.now(),

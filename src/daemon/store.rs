@@ -12,9 +12,12 @@ use tokio::sync::watch;
 
 use super::DaemonError;
 use crate::clock::Clock;
-use crate::config::{Config, KeySource, QueueConfig};
+use crate::config::{KeySource, QueueConfig};
+use crate::metrics::Messages;
+use crate::pulse::Pulse;
 use crate::queue::store::sqlite::{SqliteStore, Stats};
-use crate::queue::{Active, Keyring, KeyringError, Queue};
+use crate::queue::{Active, Keyring, KeyringError, Outbox, Queue};
+use crate::snapshot::Current;
 
 /// Makes the state directory, for its owner alone.
 pub(super) fn make_state_directory(path: &Path) -> Result<(), DaemonError> {
@@ -22,18 +25,31 @@ pub(super) fn make_state_directory(path: &Path) -> Result<(), DaemonError> {
     made.map_err(|error| DaemonError::StateDirectory { path: path.to_owned(), error })
 }
 
-/// Opens the queue, or makes an empty one.
-pub(super) fn open(
-    config: &Config,
-    clock: Clock,
-) -> Result<(Arc<Queue>, watch::Receiver<Stats>), DaemonError> {
+/// An open store, as those who work with it see it.
+pub(super) struct Opened {
+    pub queue: Arc<Queue>,
+    pub outbox: Arc<dyn Outbox>,
+    pub stats: watch::Receiver<Stats>,
+    pub pulse: Pulse,
+    pub messages: Arc<Messages>,
+}
+
+/// Opens the queue, or makes an empty one. What happens in it is counted from its recovery on; who is told of it follows the
+/// configuration in force.
+pub(super) fn open(current: &Current, clock: Clock) -> Result<Opened, DaemonError> {
+    let snapshot = current.get();
+    let config = &snapshot.config;
     let queue = &config.queue;
     let keyring = Arc::new(keyring(queue, &config.state_directory)?);
+    let messages = super::watch::begin(current, keyring.lookup_key());
     check_writable(&queue.path)?;
-    let store = SqliteStore::open(&queue.path, Arc::clone(&keyring), clock)?;
-    let stats = store.stats();
+    let following = current.clone();
+    let audience = Arc::new(move || Arc::clone(&following.get().config.webhooks.audience));
+    let store = SqliteStore::open_telling(&queue.path, Arc::clone(&keyring), clock, audience)?;
+    let (stats, pulse, store) = (store.stats(), store.pulse(), Arc::new(store));
     let active = Active::new(queue.active);
-    Ok((Queue::new(Arc::new(store), keyring.lookup_key(), clock, active), stats))
+    let queue = Queue::new(Arc::<SqliteStore>::clone(&store), keyring.lookup_key(), clock, active);
+    Ok(Opened { queue, outbox: store, stats, pulse, messages })
 }
 
 fn keyring(queue: &QueueConfig, state_directory: &Path) -> Result<Keyring, DaemonError> {
@@ -93,6 +109,7 @@ mod tests {
                 active: ActiveLimits::default(),
                 bounces: None,
                 limits: crate::guard::limits::Config::default(),
+                reserve: crate::config::Reserve { bytes: 0, inodes: 0 },
             }
         }
 

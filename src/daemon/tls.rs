@@ -1,12 +1,20 @@
-//! The listeners' certificate: the configured one, or a self-signed one made at the first start.
+//! The listeners' certificate: the configured one, or a self-signed one made at the first start. Every handshake asks for the
+//! one of the moment.
 
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use zeroize::Zeroizing;
+
+use crate::certificate;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::http;
+use crate::secret::Digest;
 use crate::smtp::{ClientCertificates, ListenerTls, TlsError, TlsSource, server_config};
 
 /// Why there is no certificate.
@@ -33,43 +41,135 @@ pub enum CertificateError {
     SelfSigned(#[from] rcgen::Error),
 }
 
-/// The TLS configurations of the listeners.
-pub(super) struct ListenersTls {
+/// What the listeners show, and may be given another one while they run. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Certificates(Arc<ArcSwap<Shown>>);
+
+/// One set of files, read and fit to be shown.
+pub(super) struct Shown {
+    spec: Spec,
     /// For SMTP, where clients may be known by their certificates.
-    pub smtp: TlsSource,
+    smtp: Option<Arc<ServerConfig>>,
     /// For HTTP, where they are known by their tokens.
-    pub http: http::TlsSource,
+    http: Option<Arc<ServerConfig>>,
+    /// Of everything that went into it.
+    content: Option<Digest>,
+    files: Vec<CertificateStatus>,
 }
 
-/// Where a certificate is named in the configuration it is used; else a self-signed one in the state directory, made
-/// now if it is not there.
-pub(super) fn load(config: &Config) -> Result<ListenersTls, CertificateError> {
-    let smtp_off = config.listeners.iter().all(|listener| listener.tls == ListenerTls::Off);
-    if smtp_off && config.http.iter().all(|listener| !listener.tls) {
-        return Ok(ListenersTls { smtp: Arc::new(|| None), http: Arc::new(|| None) });
+/// How long a certificate file is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateStatus {
+    /// The file.
+    pub path: PathBuf,
+    /// When the first certificate in it ends; `None` where that can't be read.
+    pub expires: Option<Timestamp>,
+}
+
+/// Which files are shown, and what is asked of clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Spec {
+    /// `None`: no listener speaks TLS.
+    pair: Option<(PathBuf, PathBuf)>,
+    client_ca: Option<PathBuf>,
+    by_fingerprint: bool,
+}
+
+impl Shown {
+    /// How long its files are good for.
+    pub(super) fn status(&self) -> &[CertificateStatus] {
+        &self.files
     }
-    let (certificate, key) = match &config.tls {
-        Some(files) => (files.certificate.clone(), files.key.clone()),
-        None => self_signed(&config.tls_directory(), &config.hostname)?,
+}
+
+impl Certificates {
+    pub(super) fn new(shown: Shown) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(shown)))
+    }
+
+    /// Shows another one from the next handshake on. Whether it is another one: where nothing of it changed all stays as it
+    /// is, sessions that peers may resume too.
+    pub(super) fn show(&self, mut shown: Shown) -> bool {
+        let before = self.0.load();
+        let changed = before.content != shown.content;
+        if !changed {
+            (shown.smtp, shown.http) = (before.smtp.clone(), before.http.clone());
+        }
+        self.0.store(Arc::new(shown));
+        changed
+    }
+
+    /// Reads the files in use again.
+    pub(super) fn read_again(&self) -> Result<Shown, CertificateError> {
+        load_spec(self.0.load().spec.clone())
+    }
+
+    /// The files in use.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        let shown = self.0.load();
+        let (certificate, key) = shown.spec.pair.clone().unzip();
+        [certificate, key, shown.spec.client_ca.clone()].into_iter().flatten().collect()
+    }
+
+    /// How long they are good for.
+    pub(super) fn status(&self) -> Vec<CertificateStatus> {
+        self.0.load().files.clone()
+    }
+
+    pub(super) fn for_smtp(&self) -> TlsSource {
+        let shown = Arc::clone(&self.0);
+        Arc::new(move || shown.load().smtp.clone())
+    }
+
+    pub(super) fn for_http(&self) -> http::TlsSource {
+        let shown = Arc::clone(&self.0);
+        Arc::new(move || shown.load().http.clone())
+    }
+}
+
+/// Reads the files, where any listener speaks TLS. Where a certificate is named in the configuration it is used; else a
+/// self-signed one in the state directory, made now if it is not there.
+pub(super) fn load(config: &Config) -> Result<Shown, CertificateError> {
+    let smtp_off = config.listeners.iter().all(|listener| listener.tls == ListenerTls::Off);
+    let pair = match &config.tls {
+        _ if smtp_off && config.http.iter().all(|listener| !listener.tls) => None,
+        Some(files) => Some((files.certificate.clone(), files.key.clone())),
+        None => Some(self_signed(&config.tls_directory(), &config.hostname)?),
     };
-    let authorities =
-        config.tls.as_ref().and_then(|files| files.client_ca.as_deref()).map(read).transpose()?;
-    let by_fingerprint = config.clients.clients.iter().any(|access| !access.certificates.is_empty());
+    load_spec(Spec {
+        client_ca: config.tls.as_ref().and_then(|files| files.client_ca.clone()).filter(|_| pair.is_some()),
+        by_fingerprint: config.clients.clients.iter().any(|access| !access.certificates.is_empty()),
+        pair,
+    })
+}
+
+fn load_spec(spec: Spec) -> Result<Shown, CertificateError> {
+    let Some((certificate, key_file)) = &spec.pair else {
+        return Ok(Shown { spec, smtp: None, http: None, content: None, files: Vec::new() });
+    };
+    let authorities = spec.client_ca.as_deref().map(read).transpose()?;
     let clients = match &authorities {
         Some(authorities) => ClientCertificates::SignedBy(authorities),
-        None if by_fingerprint => ClientCertificates::ByFingerprint,
+        None if spec.by_fingerprint => ClientCertificates::ByFingerprint,
         None => ClientCertificates::Ignored,
     };
-    let (chain, key) = (read(&certificate)?, read(&key)?);
+    let (chain, key) = (read(certificate)?, Zeroizing::new(read(key_file)?));
     let made = |clients| {
         let made = server_config(&chain, &key, clients);
         made.map(Arc::new).map_err(|error| CertificateError::Content { path: certificate.clone(), error })
     };
     let (smtp, http) = (made(clients)?, made(ClientCertificates::Ignored)?);
-    Ok(ListenersTls {
-        smtp: Arc::new(move || Some(Arc::clone(&smtp))),
-        http: Arc::new(move || Some(Arc::clone(&http))),
-    })
+    let status = |path: &PathBuf, pem: &[u8]| CertificateStatus {
+        path: path.clone(),
+        expires: certificate::first_end(pem),
+    };
+    let mut files = vec![status(certificate, &chain)];
+    files.extend(spec.client_ca.as_ref().zip(authorities.as_ref()).map(|(path, pem)| status(path, pem)));
+    let parts: [&[u8]; 4] =
+        [&chain, &key, authorities.as_deref().unwrap_or_default(), &[u8::from(spec.by_fingerprint)]];
+    let digests = parts.map(|part| *Digest::sha256(part).as_bytes());
+    let content = Some(Digest::sha256(digests.as_flattened()));
+    Ok(Shown { smtp: Some(smtp), http: Some(http), content, files, spec })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {

@@ -3,6 +3,7 @@
 
 mod links;
 mod texts;
+mod webhook;
 
 use std::fmt::{Display, Write as _};
 use std::num::NonZeroU32;
@@ -18,7 +19,7 @@ use crate::ident::SenderName;
 use crate::mail::Mailbox;
 use crate::policy::{Action, Category, Client, SenderPolicy};
 use crate::rewrite::{Business, Sender};
-use crate::smtp::{BareLf, ListenerConfig, ListenerTls};
+use crate::smtp::{BareLf, ListenAt, ListenerConfig, ListenerTls};
 
 /// What is in force, as `authrelay check` prints it.
 pub fn describe(config: &Config) -> String {
@@ -32,6 +33,7 @@ pub fn describe(config: &Config) -> String {
     for access in &config.clients.clients {
         client(&mut text, access, config.policy.clients.get(&access.name).map(AsRef::as_ref));
         links::client(&mut text, config.mail_guard.of(&access.name));
+        texts::client(&mut text, config, &access.name);
         if config.first_client.as_ref() == Some(&access.name) {
             let path = config.token_file();
             text.line(&format!("# token: made at first start in {}", path.display()));
@@ -64,12 +66,15 @@ pub fn describe(config: &Config) -> String {
         self::upstream(&mut text, upstream);
     }
     texts::otp(&mut text, config);
+    webhook::webhooks(&mut text, config);
     queue(&mut text, config);
     limits(&mut text, config);
     text.header("log", "");
     text.text(
         "format",
         match config.log.format {
+            LogFormat::Automatic => "auto",
+            LogFormat::Journald => "journald",
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         },
@@ -94,7 +99,10 @@ fn top(text: &mut Text, config: &Config) {
 
 fn listener(text: &mut Text, listener: &ListenerConfig) {
     text.header("listeners", listener.name.as_str());
-    text.text("address", &listener.address.to_string());
+    match listener.at {
+        ListenAt::Address(address) => text.text("address", &address.to_string()),
+        ListenAt::Systemd => text.text("address", "systemd"),
+    }
     text.text(
         "tls",
         match listener.tls {
@@ -303,6 +311,8 @@ fn queue(text: &mut Text, config: &Config) {
     text.value("workers", config.deliver.workers);
     text.duration("dedupe", queue.limits.dedupe);
     text.value("backlog", queue.limits.backlog);
+    text.size("disk_reserve", usize::try_from(queue.reserve.bytes).unwrap_or(usize::MAX));
+    text.value("inode_reserve", queue.reserve.inodes);
     match &queue.bounces {
         Some(address) => text.text("bounces", address.as_str()),
         None => text.line("# bounces: none are sent"),

@@ -8,6 +8,7 @@ use crate::config::value::texts::show_limit;
 use crate::deliver::{TwilioConfig, TwilioFrom, TwilioLogin};
 use crate::guard::sms::Limit;
 use crate::http::{Bind, Interface, ListenerConfig};
+use crate::ident::ClientName;
 use crate::mail::PhoneNumber;
 use crate::phone::Country;
 
@@ -21,6 +22,7 @@ pub(super) fn http(text: &mut Text, listeners: &[ListenerConfig]) {
         text.header("http", listener.name.as_str());
         match &listener.bind {
             Bind::Tcp(address) => text.text("address", &address.to_string()),
+            Bind::Systemd => text.text("address", "systemd"),
             Bind::Unix(path, mode) => {
                 text.path("socket", path);
                 text.text("socket_mode", &format!("{mode:04o}"));
@@ -30,9 +32,19 @@ pub(super) fn http(text: &mut Text, listeners: &[ListenerConfig]) {
         let name = |interface: &Interface| match interface {
             Interface::Otp => "otp",
             Interface::Callback => "callback",
+            Interface::Admin => "admin",
         };
         text.list("serves", listener.serves.iter().map(name));
+        if listener.password.is_some() {
+            text.line("# password_sha256: set");
+        }
     }
+}
+
+/// Whether a client may send codes by mail.
+pub(super) fn client(text: &mut Text, config: &Config, name: &ClientName) {
+    let by_mail = config.otp.by_mail.as_ref();
+    text.value("sms_by_mail", by_mail.is_some_and(|by_mail| by_mail.clients.contains_key(name)));
 }
 
 /// `[otp]`
@@ -49,6 +61,10 @@ pub(super) fn otp(text: &mut Text, config: &Config) {
         None => text.line("# default_country: none; numbers have their country"),
     }
     text.value("origin_bound", otp.origin_bound);
+    match &otp.by_mail {
+        Some(by_mail) => text.text("mail_domain", &by_mail.domain),
+        None => text.line("# mail_domain: none; no client may send codes by mail"),
+    }
     countries(text, "countries", &guard.countries);
     if !guard.costs_money {
         text.line("# countries count only where an upstream is Twilio");

@@ -1,6 +1,5 @@
 //! `[listeners.NAME]` and `[clients.NAME]` as written.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,7 +9,7 @@ use crate::client::PasswordHash;
 use crate::clock::Timestamp;
 use crate::config::problem::Span;
 use crate::config::reader::{At, Table};
-use crate::config::value::{self, Parsed, Wrong};
+use crate::config::value::{self, Listen, Parsed, Wrong};
 use crate::guard::links::LinkGuard;
 use crate::guard::mail::NameGuard;
 use crate::secret::Digest;
@@ -22,7 +21,7 @@ const ARGON2_MEMORY_MOST: u32 = 256 << 10;
 /// `[listeners.NAME]`
 #[derive(Debug)]
 pub(in crate::config) struct RawListener {
-    pub(in crate::config) address: Option<At<SocketAddr>>,
+    pub(in crate::config) address: Option<At<Listen>>,
     pub(in crate::config) tls: Option<At<ListenerTls>>,
     pub(in crate::config) plaintext_auth: Option<At<Vec<At<IpNet>>>>,
     pub(in crate::config) bare_lf: Option<At<BareLf>>,
@@ -40,7 +39,7 @@ impl RawListener {
         let bare_lf = [("normalize", BareLf::Normalize), ("refuse", BareLf::Refuse)];
         table.require("address", "write address = \"127.0.0.1:2525\"");
         let raw = Self {
-            address: table.parsed("address", "an address and port", value::socket_address),
+            address: table.parsed("address", "an address and port", value::listen),
             tls: table.choice("tls", &tls),
             plaintext_auth: table.list("plaintext_auth", value::network),
             bare_lf: table.choice("bare_lf", &bare_lf),
@@ -53,7 +52,7 @@ impl RawListener {
     /// What is listened on where nothing is said.
     pub(in crate::config) fn default_listener() -> Self {
         Self {
-            address: Some(At::default(SocketAddr::from(([127, 0, 0, 1], 2525)))),
+            address: Some(At::default(Listen::loopback(2525))),
             tls: None,
             plaintext_auth: None,
             bare_lf: None,
@@ -78,6 +77,7 @@ pub(in crate::config) struct RawClient {
     pub(in crate::config) per_minute: Option<At<u32>>,
     pub(in crate::config) link_guard: Option<At<LinkGuard>>,
     pub(in crate::config) name_guard: Option<At<NameGuard>>,
+    pub(in crate::config) sms_by_mail: Option<At<bool>>,
 }
 
 /// `[clients.NAME.burst]`
@@ -117,6 +117,7 @@ impl RawClient {
             per_minute: table.integer("per_minute", 0, PER_MINUTE_MOST),
             link_guard: table.choice("link_guard", &super::LINK_GUARDS),
             name_guard: table.choice("name_guard", &[("on", NameGuard::On), ("off", NameGuard::Off)]),
+            sms_by_mail: table.boolean("sms_by_mail"),
         };
         table.finish();
         raw
@@ -140,6 +141,7 @@ impl RawClient {
             per_minute: None,
             link_guard: None,
             name_guard: None,
+            sms_by_mail: None,
         }
     }
 }
@@ -194,7 +196,7 @@ fn token_sha256(text: &str) -> Parsed<Digest> {
     sha256(text).map_err(|wrong| wrong.help("`authrelay client add NAME --otp` makes a token and its digest"))
 }
 
-fn sha256(text: &str) -> Parsed<Digest> {
+pub(super) fn sha256(text: &str) -> Parsed<Digest> {
     let digits = format!(
         "a SHA-256 digest has 64 hexadecimal digits, this text has {} characters",
         text.chars().count()

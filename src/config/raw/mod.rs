@@ -10,14 +10,16 @@ mod secret;
 mod texts;
 mod twilio;
 mod upstream;
+mod webhook;
 
 pub(super) use access::{RawAccess, RawBurst, RawClient, RawListener};
 pub(super) use identity::{RawBusiness, RawDkim, RawSender};
 pub(super) use policy::{RawCategory, RawCondition, RawPart, RawRecognition, RawRule};
-pub(super) use secret::{API_KEY_SECRET, AUTH_TOKEN, PASSWORD, RawSecret, SecretKind};
+pub(super) use secret::{API_KEY_SECRET, AUTH_TOKEN, PASSWORD, RawSecret, SIGNING_SECRET, SecretKind};
 pub(super) use texts::{RawHttp, RawOtp, RawTextLimits};
 pub(super) use twilio::RawTwilio;
 pub(super) use upstream::{RawBreaker, RawKind, RawSmtp, RawTimeouts, RawTls as RawUpstreamTls, RawUpstream};
+pub(super) use webhook::{RawAudit, RawWebhook};
 
 use std::time::Duration;
 
@@ -52,6 +54,8 @@ pub(in crate::config) struct Raw {
     pub(in crate::config) upstreams: Option<Section<RawUpstream>>,
     pub(in crate::config) http: Option<Section<RawHttp>>,
     pub(in crate::config) otp: RawOtp,
+    pub(in crate::config) webhooks: Option<Section<RawWebhook>>,
+    pub(in crate::config) audit: RawAudit,
     pub(in crate::config) queue: RawQueue,
     pub(in crate::config) limits: RawLimits,
     pub(in crate::config) log: RawLog,
@@ -73,6 +77,8 @@ impl Raw {
             upstreams: Section::read(&root, "upstreams", |table| RawUpstream::read(report, table)),
             http: Section::read(&root, "http", |table| RawHttp::read(report, table)),
             otp: root.table("otp").map(RawOtp::read).unwrap_or_default(),
+            webhooks: Section::read(&root, "webhooks", RawWebhook::read),
+            audit: root.table("audit").map(RawAudit::read).unwrap_or_default(),
             queue: root.table("queue").map(RawQueue::read).unwrap_or_default(),
             limits: root.table("limits").map(RawLimits::read).unwrap_or_default(),
             log: root.table("log").map(RawLog::read).unwrap_or_default(),
@@ -193,6 +199,8 @@ pub(in crate::config) struct RawQueue {
     pub(in crate::config) bounces: Option<At<Address>>,
     pub(in crate::config) dedupe: Option<At<Duration>>,
     pub(in crate::config) backlog: Option<At<u64>>,
+    pub(in crate::config) disk_reserve: Option<At<usize>>,
+    pub(in crate::config) inode_reserve: Option<At<u64>>,
 }
 
 impl RawQueue {
@@ -208,6 +216,8 @@ impl RawQueue {
             bounces: table.parsed("bounces", "a mail address", value::address),
             dedupe: table.duration("dedupe", Duration::ZERO, Duration::from_hours(1)),
             backlog: table.integer("backlog", 1, 100_000_000),
+            disk_reserve: table.size("disk_reserve", 0, 1 << 50),
+            inode_reserve: table.integer("inode_reserve", 0, 1_000_000_000),
         };
         table.finish();
         raw
@@ -257,6 +267,14 @@ impl RawLimits {
     }
 }
 
+/// The forms of log lines, as they are written.
+pub(in crate::config) const FORMATS: [(&str, LogFormat); 4] = [
+    ("auto", LogFormat::Automatic),
+    ("text", LogFormat::Text),
+    ("json", LogFormat::Json),
+    ("journald", LogFormat::Journald),
+];
+
 /// `[log]`
 #[derive(Debug, Default)]
 pub(in crate::config) struct RawLog {
@@ -273,10 +291,7 @@ impl RawLog {
             ("debug", Level::DEBUG),
             ("trace", Level::TRACE),
         ];
-        let raw = Self {
-            format: table.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
-            level: table.choice("level", &levels),
-        };
+        let raw = Self { format: table.choice("format", &FORMATS), level: table.choice("level", &levels) };
         table.finish();
         raw
     }

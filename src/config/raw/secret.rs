@@ -36,6 +36,13 @@ pub(in crate::config) const API_KEY_SECRET: SecretKind = SecretKind {
     keys: ["api_key_secret_file", "api_key_secret_env", "api_key_secret_credential", "api_key_secret"],
 };
 
+/// What the requests of a webhook are signed with; several of it, one a line, while it is being replaced.
+pub(in crate::config) const SIGNING_SECRET: SecretKind = SecretKind {
+    noun: "signing secret",
+    plural: "places for signing secrets",
+    keys: ["secret_file", "secret_env", "secret_credential", "secret"],
+};
+
 /// Where a secret comes from.
 #[derive(Debug, Default)]
 pub(in crate::config) struct RawSecret {

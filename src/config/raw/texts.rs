@@ -1,27 +1,29 @@
 //! `[http.NAME]` and `[otp]` as written.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::access::sha256;
 use crate::config::problem::{Report, Span};
 use crate::config::reader::{At, Table};
 use crate::config::value::texts::{country, limit, mode, number};
-use crate::config::value::{self, Parsed, Wrong};
+use crate::config::value::{self, Listen, Parsed, Wrong};
 use crate::config::words::{help_with, quote};
 use crate::guard::sms::Limit;
 use crate::http::Interface;
 use crate::mail::PhoneNumber;
 use crate::phone::Country;
+use crate::secret::Digest;
 
 /// `[http.NAME]`
 #[derive(Debug)]
 pub(in crate::config) struct RawHttp {
-    pub(in crate::config) address: Option<At<SocketAddr>>,
+    pub(in crate::config) address: Option<At<Listen>>,
     pub(in crate::config) socket: Option<At<String>>,
     pub(in crate::config) socket_mode: Option<At<u32>>,
     /// Whether it speaks TLS.
     pub(in crate::config) tls: Option<At<bool>>,
     pub(in crate::config) serves: Option<At<Vec<At<Interface>>>>,
+    pub(in crate::config) password_sha256: Option<At<Digest>>,
     /// Whether `address` is there, right or wrong.
     pub(in crate::config) has_address: bool,
 }
@@ -30,11 +32,12 @@ impl RawHttp {
     pub(super) fn read(report: &Report, table: Table<'_>) -> Self {
         let raw = Self {
             has_address: table.has("address"),
-            address: table.parsed("address", "an address and port", value::socket_address),
+            address: table.parsed("address", "an address and port", value::listen),
             socket: table.text("socket"),
             socket_mode: table.parsed("socket_mode", "a file mode in quotes", mode),
             tls: table.choice("tls", &[("off", false), ("on", true)]),
             serves: table.list("serves", interface),
+            password_sha256: table.hidden("password_sha256", admin_password),
         };
         if let Some(mode) = raw.socket_mode.as_ref().filter(|_| !table.has("socket")) {
             report.error(&mode.span, "`socket_mode` has no effect without `socket`").help("set socket");
@@ -45,7 +48,15 @@ impl RawHttp {
 
     /// What is listened on where nothing is said.
     pub(in crate::config) fn default_listener() -> Self {
-        Self { address: None, socket: None, socket_mode: None, tls: None, serves: None, has_address: false }
+        Self {
+            address: None,
+            socket: None,
+            socket_mode: None,
+            tls: None,
+            serves: None,
+            password_sha256: None,
+            has_address: false,
+        }
     }
 }
 
@@ -53,11 +64,18 @@ fn interface(text: &str) -> Parsed<Interface> {
     match text {
         "otp" => Ok(Interface::Otp),
         "callback" => Ok(Interface::Callback),
+        "admin" => Ok(Interface::Admin),
         _ => Err(Wrong {
             message: format!("there is no interface {}", quote(text)),
-            help: help_with(text, &["otp", "callback"]),
+            help: help_with(text, &["otp", "callback", "admin"]),
         }),
     }
+}
+
+fn admin_password(text: &str) -> Parsed<Digest> {
+    sha256(text).map_err(|wrong| {
+        wrong.help("make a password with `openssl rand -hex 32`, and its digest with `printf %s PASSWORD | sha256sum`")
+    })
 }
 
 /// `[otp]`
@@ -72,6 +90,7 @@ pub(in crate::config) struct RawOtp {
     pub(in crate::config) code_letters: Option<At<bool>>,
     pub(in crate::config) default_country: Option<At<Country>>,
     pub(in crate::config) origin_bound: Option<At<bool>>,
+    pub(in crate::config) mail_domain: Option<At<String>>,
     pub(in crate::config) countries: Option<At<Vec<At<Country>>>>,
     pub(in crate::config) test_numbers: Option<At<Vec<At<PhoneNumber>>>>,
     pub(in crate::config) limits: RawTextLimits,
@@ -103,6 +122,7 @@ impl RawOtp {
             code_letters: table.boolean("code_letters"),
             default_country: table.parsed("default_country", "a country", country),
             origin_bound: table.boolean("origin_bound"),
+            mail_domain: table.parsed("mail_domain", "a domain", value::host_name),
             countries: table.list("countries", country),
             test_numbers: table.list("test_numbers", number),
             limits: RawTextLimits::read(&table),

@@ -96,7 +96,7 @@ fn check_listener(cx: &Context<'_>, at: &At<String>, listeners: &Section<RawList
         cx.report.unknown(&at.span, message, &at.value, listeners.names());
         return;
     };
-    if let Some(address) = raw.address.as_ref().filter(|address| !address.value.ip().is_loopback()) {
+    if let Some(address) = raw.address.as_ref().filter(|address| address.value.is_open()) {
         let message = format!(
             "whoever reaches listener {} would be this client: strangers could send through {}",
             quote(&at.value),
@@ -172,9 +172,9 @@ fn check_networks(cx: &Context<'_>, sections: &Sections) {
         .entries
         .iter()
         .filter_map(|(_, raw)| raw.address.as_ref())
-        .map(|at| at.value.ip())
+        .map(|at| at.value)
         .collect();
-    let open = addresses.iter().any(|address| !address.is_loopback());
+    let open = addresses.iter().any(|address| address.is_open());
     for (name, client) in clients {
         let networks = list(client.access.networks.as_ref());
         let loopback = networks.iter().find(|net| network::is_loopback(&net.value));

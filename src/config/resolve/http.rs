@@ -8,11 +8,16 @@ use super::{Context, SOCKET_PATH_MOST, or};
 use crate::config::problem::Span;
 use crate::config::raw::{RawHttp, RawListener, Section};
 use crate::config::reader::At;
+use crate::config::value::Listen;
 use crate::config::words::quote;
 use crate::http::{Bind, Interface, ListenerConfig};
 use crate::ident::ListenerName;
+use crate::secret::Digest;
 
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8025);
+
+/// Where metrics and health are found where nothing is said.
+const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8026);
 
 const SOCKET_MODE: u32 = 0o660;
 
@@ -22,9 +27,9 @@ pub(super) fn listeners(
     section: &Section<RawHttp>,
     smtp: &Section<RawListener>,
 ) -> Vec<ListenerConfig> {
-    let taken = smtp.entries.iter().filter_map(|(name, raw)| {
-        let address = raw.address.as_ref()?.value;
-        Some((name.value.clone(), Bind::Tcp(address)))
+    let taken = smtp.entries.iter().filter_map(|(name, raw)| match raw.address.as_ref()?.value {
+        Listen::At(address) => Some((name.value.clone(), Bind::Tcp(address))),
+        Listen::Systemd => None,
     });
     let mut taken: Vec<(String, Bind)> = taken.collect();
     taken.push(("control_socket".to_owned(), Bind::Unix(cx.places.control_socket.clone(), 0)));
@@ -37,7 +42,7 @@ pub(super) fn listeners(
                     format!("listener {} already listens on this address", quote(other)),
                     "give each listener an address or port of its own",
                 ),
-                Bind::Unix(..) => {
+                Bind::Unix(..) | Bind::Systemd => {
                     (format!("{} already has this socket", quote(other)), "give each a path of its own")
                 }
             };
@@ -46,7 +51,8 @@ pub(super) fn listeners(
         taken.push((name.value.clone(), bind.clone()));
         let serves = serves(cx, raw, &bind);
         let tls = tls(cx, name, raw, &bind);
-        listeners.push(ListenerConfig { name: ListenerName::new(&name.value), bind, tls, serves });
+        let password = password(cx, name, raw, &bind, &serves);
+        listeners.push(ListenerConfig { name: ListenerName::new(&name.value), bind, tls, serves, password });
     }
     listeners
 }
@@ -54,7 +60,7 @@ pub(super) fn listeners(
 /// Warns of listeners that other machines reach, where no certificate is configured.
 pub(super) fn warn_self_signed(cx: &Context<'_>, section: &Section<RawHttp>) {
     for (name, raw) in section.entries.iter().filter(|(_, raw)| or(raw.tls.as_ref(), true)) {
-        if let Some(address) = raw.address.as_ref().filter(|at| !at.value.ip().is_loopback()) {
+        if let Some(address) = raw.address.as_ref().filter(|at| at.value.is_open()) {
             let message = format!(
                 "listener {} would show other machines a self-signed certificate, which they can't verify",
                 quote(&name.value)
@@ -85,9 +91,17 @@ fn bind(cx: &Context<'_>, name: &At<String>, raw: &RawHttp) -> Option<(Bind, Spa
             let mode = or(raw.socket_mode.as_ref(), SOCKET_MODE);
             Some((Bind::Unix(path, mode), socket.span.clone()))
         }
-        (None, Some(address)) => Some((Bind::Tcp(address.value), address.span.clone())),
+        (None, Some(address)) => Some((bind_at(address.value), address.span.clone())),
         (None, None) if raw.has_address => None,
+        (None, None) if is_admin_only(raw) => Some((Bind::Tcp(ADMIN_ADDRESS), name.span.clone())),
         (None, None) => Some((Bind::Tcp(ADDRESS), name.span.clone())),
+    }
+}
+
+fn bind_at(listen: Listen) -> Bind {
+    match listen {
+        Listen::At(address) => Bind::Tcp(address),
+        Listen::Systemd => Bind::Systemd,
     }
 }
 
@@ -112,7 +126,7 @@ fn serves(cx: &Context<'_>, raw: &RawHttp, bind: &Bind) -> Vec<Interface> {
     };
     if list.value.is_empty() {
         cx.report.error(&list.span, "this listener serves nothing").help(
-            "name \"otp\" or \"callback\"; to have no HTTP at all, leave an empty [http] and no [http.NAME]",
+            "name \"otp\", \"callback\" or \"admin\"; to have no HTTP at all, leave an empty [http] and no [http.NAME]",
         );
     }
     let mut serves: Vec<Interface> = Vec::new();
@@ -128,8 +142,9 @@ fn serves(cx: &Context<'_>, raw: &RawHttp, bind: &Bind) -> Vec<Interface> {
 
 /// Warns where what applications need stands beside what the provider needs, open to other machines.
 fn warn_public(cx: &Context<'_>, raw: &RawHttp, bind: &Bind, serves: Vec<Interface>) -> Vec<Interface> {
-    let open = matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback());
-    if open && serves.contains(&Interface::Otp) && serves.contains(&Interface::Callback) {
+    // Without TLS, the start takes a unit's sockets only where they are on this machine.
+    let here = *bind == Bind::Systemd && raw.tls.as_ref().is_some_and(|at| !at.value);
+    if is_open(bind) && !here && serves.contains(&Interface::Otp) && serves.contains(&Interface::Callback) {
         let span = raw.serves.as_ref().map(|at| &at.span).or(raw.address.as_ref().map(|at| &at.span));
         cx.report
             .warning(
@@ -142,9 +157,10 @@ fn warn_public(cx: &Context<'_>, raw: &RawHttp, bind: &Bind, serves: Vec<Interfa
 }
 
 fn tls(cx: &Context<'_>, name: &At<String>, raw: &RawHttp, bind: &Bind) -> bool {
-    let open = matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback());
-    let tls = or(raw.tls.as_ref(), open);
-    if let Some(at) = raw.tls.as_ref().filter(|at| open && !at.value) {
+    let tls = or(raw.tls.as_ref(), is_open(bind));
+    // Of the sockets of a unit this is said when they are seen, at the start.
+    let known = matches!(bind, Bind::Tcp(_)) && is_open(bind);
+    if let Some(at) = raw.tls.as_ref().filter(|at| known && !at.value) {
         let message = format!(
             "codes and tokens would cross the network to listener {} in plain text",
             quote(&name.value)
@@ -156,10 +172,60 @@ fn tls(cx: &Context<'_>, name: &At<String>, raw: &RawHttp, bind: &Bind) -> bool 
     tls
 }
 
+fn is_admin_only(raw: &RawHttp) -> bool {
+    raw.serves.as_ref().is_some_and(|list| {
+        !list.value.is_empty() && list.value.iter().all(|at| at.value == Interface::Admin)
+    })
+}
+
+/// What other machines reach of the admin interface has a password.
+fn password(
+    cx: &Context<'_>,
+    name: &At<String>,
+    raw: &RawHttp,
+    bind: &Bind,
+    serves: &[Interface],
+) -> Option<Digest> {
+    let is_admin = serves.contains(&Interface::Admin);
+    let open = is_open(bind);
+    match &raw.password_sha256 {
+        Some(at) if !is_admin => {
+            cx.report
+                .error(&at.span, "`password_sha256` has no effect without \"admin\" in `serves`")
+                .help("remove it; applications have tokens, and the callback is signed");
+        }
+        None if is_admin && open => {
+            let span = raw.serves.as_ref().map_or(&name.span, |at| &at.span);
+            let message = format!(
+                "listener {} would show the metrics to every machine that reaches it",
+                quote(&name.value)
+            );
+            cx.report
+                .error(span, message)
+                .help("set password_sha256, or listen on 127.0.0.1 or a socket; `openssl rand -hex 32` makes a password, `printf %s PASSWORD | sha256sum` its digest");
+        }
+        Some(_) | None => {}
+    }
+    raw.password_sha256.as_ref().map(|at| at.value)
+}
+
 fn clash(one: &Bind, other: &Bind) -> bool {
     match (one, other) {
         (Bind::Tcp(one), Bind::Tcp(other)) => collide(*one, *other),
         (Bind::Unix(one, _), Bind::Unix(other, _)) => one == other,
-        (Bind::Tcp(_), Bind::Unix(..)) | (Bind::Unix(..), Bind::Tcp(_)) => false,
+        // What systemd hands over is told apart by its name.
+        (Bind::Tcp(_), Bind::Unix(..))
+        | (Bind::Unix(..), Bind::Tcp(_))
+        | (Bind::Systemd, _)
+        | (_, Bind::Systemd) => false,
+    }
+}
+
+/// Whether other machines may reach it. The sockets of a unit are taken for ones that they do.
+fn is_open(bind: &Bind) -> bool {
+    match bind {
+        Bind::Tcp(address) => !address.ip().is_loopback(),
+        Bind::Unix(..) => false,
+        Bind::Systemd => true,
     }
 }

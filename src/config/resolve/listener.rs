@@ -7,9 +7,10 @@ use super::{Context, or};
 use crate::config::problem::Span;
 use crate::config::raw::{RawListener, RawServerTls, Section};
 use crate::config::reader::At;
+use crate::config::value::Listen;
 use crate::config::words::quote;
 use crate::ident::ListenerName;
-use crate::smtp::{ListenerConfig, ListenerTls};
+use crate::smtp::{ListenAt, ListenerConfig, ListenerTls};
 
 /// The listeners, in the order of the file.
 pub(super) fn listeners(cx: &Context<'_>, section: &Section<RawListener>) -> Vec<ListenerConfig> {
@@ -22,11 +23,15 @@ pub(super) fn listeners(cx: &Context<'_>, section: &Section<RawListener>) -> Vec
     let mut listeners = Vec::new();
     for (name, raw) in &section.entries {
         let Some(address) = &raw.address else { continue };
-        if let Some((other, _)) = taken.iter().find(|(_, taken)| collide(*taken, address.value)) {
-            let message = format!("listener {} already listens on this address", quote(other));
-            cx.report.error(&address.span, message).help("give each listener an address or port of its own");
+        if let Listen::At(at) = address.value {
+            if let Some((other, _)) = taken.iter().find(|(_, taken)| collide(*taken, at)) {
+                let message = format!("listener {} already listens on this address", quote(other));
+                cx.report
+                    .error(&address.span, message)
+                    .help("give each listener an address or port of its own");
+            }
+            taken.push((&name.value, at));
         }
-        taken.push((&name.value, address.value));
         listeners.push(listener(cx, name, raw, address.value));
     }
     listeners
@@ -42,7 +47,7 @@ pub(super) fn warn_self_signed(
         return;
     }
     for (name, raw) in section.entries.iter().filter(|(_, raw)| tls(raw) != ListenerTls::Off) {
-        if let Some(address) = raw.address.as_ref().filter(|at| !at.value.ip().is_loopback()) {
+        if let Some(address) = raw.address.as_ref().filter(|at| at.value.is_open()) {
             let message = format!(
                 "listener {} would show other machines a self-signed certificate, which they can't verify",
                 quote(&name.value)
@@ -57,7 +62,7 @@ pub(super) fn tls(raw: &RawListener) -> ListenerTls {
     or(raw.tls.as_ref(), ListenerTls::StartTls)
 }
 
-fn listener(cx: &Context<'_>, name: &At<String>, raw: &RawListener, address: SocketAddr) -> ListenerConfig {
+fn listener(cx: &Context<'_>, name: &At<String>, raw: &RawListener, listen: Listen) -> ListenerConfig {
     let tls = tls(raw);
     let plaintext_auth = raw.plaintext_auth.as_ref().map_or(&[][..], |nets| &nets.value);
     network::check(cx, plaintext_auth, Purpose::PlaintextAuth);
@@ -71,7 +76,11 @@ fn listener(cx: &Context<'_>, name: &At<String>, raw: &RawListener, address: Soc
             .error(&span, "`plaintext_auth` contradicts `tls`: nothing is in plain text on this listener")
             .help("remove plaintext_auth, or set tls = \"starttls\"");
     }
-    if tls != ListenerTls::Implicit && address.port() == 465 {
+    let at = match listen {
+        Listen::At(address) => ListenAt::Address(address),
+        Listen::Systemd => ListenAt::Systemd,
+    };
+    if tls != ListenerTls::Implicit && matches!(listen, Listen::At(address) if address.port() == 465) {
         let at = raw.address.as_ref().and_then(|at| at.span.clone());
         cx.report
             .warning(&at, "clients expect TLS from the first byte on port 465")
@@ -79,7 +88,7 @@ fn listener(cx: &Context<'_>, name: &At<String>, raw: &RawListener, address: Soc
     }
     ListenerConfig {
         name: ListenerName::new(&name.value),
-        address,
+        at,
         tls,
         plaintext_auth: plaintext_auth.iter().map(|net| net.value).collect(),
         bare_lf: raw.bare_lf.as_ref().map(|at| at.value),

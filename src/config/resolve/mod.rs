@@ -5,6 +5,7 @@
 mod access;
 mod category;
 mod client;
+mod code_mail;
 mod files;
 mod http;
 mod identity;
@@ -22,9 +23,12 @@ mod server_tls;
 mod texts;
 mod twilio;
 mod upstream;
+mod webhook;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::Level;
 
@@ -34,7 +38,7 @@ use super::raw::{
 };
 use super::reader::At;
 use super::value;
-use super::{Config, Environment, LogConfig, LogFormat, Places};
+use super::{AuditConfig, Config, Environment, LogConfig, LogFormat, Places};
 use crate::policy::Policy;
 use crate::smtp::Limits;
 use crate::{deliver, rewrite, smtp};
@@ -43,6 +47,9 @@ use crate::{deliver, rewrite, smtp};
 const NO_REPLY: &str = "no-reply";
 
 const CATEGORY_HEADER: &str = "X-Authrelay-Category";
+
+/// How long decisions are kept.
+const AUDIT: Duration = Duration::from_hours(90 * 24);
 
 /// The most octets of a socket's path: what the kernel takes, less its closing NUL.
 const SOCKET_PATH_MOST: usize = 107;
@@ -55,6 +62,8 @@ struct Context<'a> {
     base: PathBuf,
     hostname: String,
     places: Places,
+    /// The secrets that a reload does not read again.
+    fixed_secrets: RefCell<Vec<String>>,
 }
 
 /// The sections of the file, or what stands for them when they are missing.
@@ -75,8 +84,7 @@ pub(super) fn resolve(
 ) -> Option<Config> {
     let cx = context(&raw, source, env, report);
     let sections = Sections::take(&mut raw);
-    let limits = limits(&cx, &raw.limits);
-    let listeners = listener::listeners(&cx, &sections.listeners);
+    let (limits, listeners) = (limits(&cx, &raw.limits), listener::listeners(&cx, &sections.listeners));
     let tls = raw.tls.as_ref().and_then(|tls| server_tls::files(&cx, tls));
     listener::warn_self_signed(&cx, &sections.listeners, raw.tls.as_ref());
     let identities = identity::resolve(&cx, &sections.senders, &sections.businesses);
@@ -88,6 +96,7 @@ pub(super) fn resolve(
     route::check(&cx, &sections, no_reply.as_ref());
     let mail_guard = links::resolve(&cx, raw.top.link_guard.as_ref(), &sections);
     let texts = texts::resolve(&cx, &raw, &sections, (&clients, &categories, &identities));
+    let webhooks = webhook::webhooks(&cx, raw.webhooks.as_ref(), &sections);
     let queue = queue::queue(&cx, &raw.queue);
     let declared_header = text_or(raw.top.category_header.as_ref(), CATEGORY_HEADER);
     // Reading the recognition takes longer than all else together.
@@ -102,16 +111,13 @@ pub(super) fn resolve(
         recognition: recognition::recognition(&cx, &raw.recognition)?,
         declared_header: declared_header.clone(),
     };
-    let rewrite = rewrite::Config {
-        hostname: cx.hostname.clone(),
-        senders: identities.senders,
-        no_reply: no_reply?,
-        businesses: identities.businesses,
-        declared_header,
-        received_names_client: or(raw.top.received_names_client.as_ref(), false),
-    };
+    let received_names_client = or(raw.top.received_names_client.as_ref(), false);
+    let (senders, businesses) = (identities.senders, identities.businesses);
+    let (hostname, no_reply) = (cx.hostname.clone(), no_reply?);
+    let rewrite =
+        rewrite::Config { hostname, senders, no_reply, businesses, declared_header, received_names_client };
     let recognition_directory = raw.recognition.directory.as_ref().map(|path| cx.path(path));
-    let Context { hostname, places, .. } = cx;
+    let Context { hostname, places, fixed_secrets, .. } = cx;
     Some(Config {
         source: source.map(Path::to_owned),
         hostname: hostname.clone(),
@@ -132,7 +138,10 @@ pub(super) fn resolve(
         sms_guard: texts.guard,
         first_client: texts.first_client,
         business_urls: identities.urls,
+        webhooks: Arc::new(webhooks),
+        audit: AuditConfig { keep: or(raw.audit.keep.as_ref(), AUDIT) },
         log: log(&raw.log),
+        fixed_secrets: fixed_secrets.into_inner(),
     })
 }
 
@@ -179,6 +188,12 @@ impl Context<'_> {
     fn path(&self, path: &At<String>) -> PathBuf {
         self.base.join(&path.value)
     }
+
+    /// Notes a secret that this process has once and for all, and where it is said.
+    fn is_fixed(&self, key: &str, at: &At<String>) {
+        let line = self.report.line(&at.span).map(|line| format!("line {line}: ")).unwrap_or_default();
+        self.fixed_secrets.borrow_mut().push(format!("{line}{key} = \"{}\"", at.value));
+    }
 }
 
 fn context<'a>(raw: &Raw, source: Option<&Path>, env: &'a Environment, report: &'a Report) -> Context<'a> {
@@ -199,6 +214,7 @@ fn context<'a>(raw: &Raw, source: Option<&Path>, env: &'a Environment, report: &
         base: base(source),
         hostname: hostname.unwrap_or_else(|| "localhost".to_owned()),
         places,
+        fixed_secrets: RefCell::default(),
     }
 }
 
@@ -254,7 +270,10 @@ fn limits(cx: &Context<'_>, raw: &RawLimits) -> Limits {
 }
 
 fn log(raw: &RawLog) -> LogConfig {
-    LogConfig { format: or(raw.format.as_ref(), LogFormat::Text), level: or(raw.level.as_ref(), Level::INFO) }
+    LogConfig {
+        format: or(raw.format.as_ref(), LogFormat::Automatic),
+        level: or(raw.level.as_ref(), Level::INFO),
+    }
 }
 
 fn or<T: Copy>(at: Option<&At<T>>, default: T) -> T {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Context, or};
-use crate::config::raw::{RawOtp, RawTextLimits};
+use super::{Context, code_mail, or};
+use crate::config::raw::{RawClient, RawOtp, RawTextLimits, Section};
 use crate::config::reader::At;
 use crate::guard::sms::{Config as Guard, Conversion, Limit, Smoothing};
 use crate::mail::PhoneNumber;
@@ -12,14 +12,23 @@ use crate::phone::Country;
 use crate::sms::CodeRule;
 
 /// Which codes are taken. Where texts cost money, each factor is switched on by name.
-pub(super) fn resolve(cx: &Context<'_>, raw: &RawOtp, costs_money: bool) -> otp::Config {
-    otp::Config {
+pub(super) fn resolve(
+    cx: &Context<'_>,
+    raw: &RawOtp,
+    clients: &Section<RawClient>,
+    costs_money: bool,
+) -> otp::Config {
+    let config = otp::Config {
         primary: or(raw.primary.as_ref(), !costs_money),
         secondary: or(raw.secondary.as_ref(), !costs_money),
         code: code(cx, raw),
         default_country: raw.default_country.as_ref().map(|at| at.value),
         origin_bound: or(raw.origin_bound.as_ref(), false),
-    }
+        by_mail: code_mail::resolve(cx, raw, clients),
+    };
+    code_mail::check_factors(cx, clients, &config);
+    code_mail::check_conversion(cx, raw, &config);
+    config
 }
 
 fn code(cx: &Context<'_>, raw: &RawOtp) -> CodeRule {

@@ -7,7 +7,7 @@ use super::files::Read;
 use super::{Context, or};
 use crate::config::problem::Span;
 use crate::config::raw::RawQueue;
-use crate::config::{KeySource, QueueConfig};
+use crate::config::{KeySource, QueueConfig, Reserve};
 use crate::guard::limits;
 use crate::queue::{ActiveLimits, Keyring};
 
@@ -15,6 +15,9 @@ use crate::queue::{ActiveLimits, Keyring};
 const WORKERS: usize = 64;
 
 const HISTORY: Duration = Duration::from_hours(30 * 24);
+
+/// Some ten thousand messages, so that there is time to make room.
+const RESERVE: Reserve = Reserve { bytes: 64 << 20, inodes: 1000 };
 
 /// The queue's configuration.
 pub(super) fn queue(cx: &Context<'_>, raw: &RawQueue) -> QueueConfig {
@@ -35,6 +38,10 @@ pub(super) fn queue(cx: &Context<'_>, raw: &RawQueue) -> QueueConfig {
             dedupe: or(raw.dedupe.as_ref(), limits::Config::default().dedupe),
             backlog: or(raw.backlog.as_ref(), limits::Config::default().backlog),
         },
+        reserve: Reserve {
+            bytes: raw.disk_reserve.as_ref().map_or(RESERVE.bytes, |at| at.value as u64),
+            inodes: or(raw.inode_reserve.as_ref(), RESERVE.inodes),
+        },
         bounces: raw.bounces.as_ref().map(|at| at.value.clone()),
     }
 }
@@ -49,6 +56,10 @@ fn key(cx: &Context<'_>, raw: &RawQueue, store: &Path) -> KeySource {
         cx.report
             .error(&credential.span, "`key_file` and `key_credential` exclude each other")
             .help("keep one of them");
+    }
+    let named = [("key_file", raw.key_file.as_ref()), ("key_credential", raw.key_credential.as_ref())];
+    for (key, at) in named.into_iter().filter_map(|(key, at)| Some((key, at?))) {
+        cx.is_fixed(key, at);
     }
     let file = raw.key_file.as_ref().and_then(|at| {
         let path = keyring(cx, cx.read_secret(at)?, &at.span);

@@ -23,7 +23,7 @@ pub(super) fn recognition(cx: &Context<'_>, raw: &RawRecognition) -> Option<Arc<
         },
     };
     let strictness = raw.strictness.as_ref().map_or_else(Strictness::default, |at| at.value);
-    match Recognition::with_files(&own) {
+    match cx.env.known.recognition(&own) {
         Ok(recognition) => Some(Arc::new(recognition.at(strictness))),
         Err(problem) => {
             let span = raw.directory.as_ref().and_then(|at| at.span.clone());

@@ -52,9 +52,13 @@ fn of_system(cx: &Context<'_>, span: &Span) -> Option<Arc<ClientConfig>> {
 }
 
 fn client_config(cx: &Context<'_>, roots: RootCertStore, span: &Span) -> Option<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    match ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions() {
-        Ok(builder) => Some(Arc::new(builder.with_root_certificates(roots).with_no_client_auth())),
+    let make = |roots| {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok::<_, rustls::Error>(builder.with_root_certificates(roots).with_no_client_auth())
+    };
+    match cx.env.known.client(roots, make) {
+        Ok(client) => Some(client),
         Err(problem) => {
             cx.report.error(span, format!("TLS can't be set up: {problem}"));
             None

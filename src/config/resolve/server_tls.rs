@@ -4,6 +4,7 @@ use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::Context;
+use crate::certificate;
 use crate::config::TlsFiles;
 use crate::config::problem::Span;
 use crate::config::raw::RawServerTls;
@@ -15,6 +16,7 @@ pub(super) fn files(cx: &Context<'_>, raw: &RawServerTls) -> Option<TlsFiles> {
     let client_ca = raw.client_ca.as_ref();
     if let Some(client_ca) = client_ca {
         certificates(cx, client_ca);
+        warn_of_end(cx, client_ca);
     }
     match (&raw.certificate, &raw.key) {
         (Some(certificate), Some(key)) => {
@@ -53,6 +55,7 @@ pub(super) fn certificates(cx: &Context<'_>, path: &At<String>) -> Option<Vec<Ce
 
 fn pair(cx: &Context<'_>, certificate: &At<String>, key: &At<String>) {
     let chain = certificates(cx, certificate);
+    warn_of_end(cx, certificate);
     let Some(file) = cx.read_secret(key) else { return };
     let Ok(private) = PrivateKeyDer::from_pem_slice(&file.bytes) else {
         cx.report
@@ -64,6 +67,16 @@ fn pair(cx: &Context<'_>, certificate: &At<String>, key: &At<String>) {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     if let Err(problem) = rustls::sign::CertifiedKey::from_der(chain, private, &provider) {
         told(cx, &key.span, &certificate.value, &problem);
+    }
+}
+
+fn warn_of_end(cx: &Context<'_>, path: &At<String>) {
+    // What can't be read has been told.
+    let end = std::fs::read(cx.path(path)).ok().and_then(|pem| certificate::first_end(&pem));
+    if let Some(warning) = end.and_then(|end| certificate::warning(end, cx.env.now)) {
+        cx.report
+            .warning(&path.span, format!("this certificate {warning}"))
+            .help("see that what renews it still runs; a new one is picked up by itself");
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::category::Categories;
 use super::client::Clients;
 use super::identity::Identities;
-use super::{Context, Sections, http, otp};
+use super::{Context, Sections, code_mail, http, otp};
 use crate::config::problem::Span;
 use crate::config::raw::{
     Raw, RawCategory, RawClient, RawHttp, RawKind, RawOtp, RawServerTls, RawUpstream, Section,
@@ -40,13 +40,15 @@ pub(super) fn resolve(
     (clients, categories, identities): (&Clients, &Categories, &Identities),
 ) -> Texts {
     let twilio = upstreams(sections, RawKind::Twilio).next();
-    let otp = otp::resolve(cx, &raw.otp, twilio.is_some());
+    let otp = otp::resolve(cx, &raw.otp, &sections.clients, twilio.is_some());
     let guard = otp::guard(&raw.otp, twilio.is_some());
     let first_client = first_client(sections, raw.http.as_ref(), clients, identities, &otp);
-    let may_ask: Vec<Asking<'_>> = sections.clients.entries.iter().filter_map(asking).collect();
-    let about_texts =
-        !may_ask.is_empty() || first_client.is_some() || twilio.is_some() || raw.otp.span.is_some();
-    let default = if about_texts {
+    let may_ask: Vec<Asking<'_>> = sections.clients.entries.iter().flat_map(asking).collect();
+    let over_http = may_ask.iter().any(|asking| asking.door == Door::Http) || first_client.is_some();
+    let by_mail_alone = !over_http && !may_ask.is_empty();
+    let called_back = twilio.is_some_and(|(_, raw)| raw.twilio.public_url.is_some());
+    let spoken_of = twilio.is_some() || raw.otp.span.is_some();
+    let default = if over_http || called_back || spoken_of && !by_mail_alone {
         Section::default_of([("http", RawHttp::default_listener())])
     } else {
         Section::empty()
@@ -71,16 +73,28 @@ pub(super) fn resolve(
     Texts { http: listeners, otp: Arc::new(otp), guard: Arc::new(guard), first_client }
 }
 
-/// A client that has a token.
+/// A client that may ask for texts.
 struct Asking<'a> {
     name: &'a At<String>,
     raw: &'a RawClient,
-    /// Where its token stands.
-    token: &'a Span,
+    door: Door,
+    /// Where that is said.
+    span: &'a Span,
 }
 
-fn asking((name, raw): &(At<String>, RawClient)) -> Option<Asking<'_>> {
-    raw.access.token.as_ref().map(|at| Asking { name, raw, token: &at.span })
+/// How a client asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// With a token.
+    Http,
+    /// By mail to the number.
+    Mail,
+}
+
+fn asking((name, raw): &(At<String>, RawClient)) -> impl Iterator<Item = Asking<'_>> {
+    let token = raw.access.token.as_ref().map(|at| (Door::Http, &at.span));
+    let mail = code_mail::asked(raw).map(|at| (Door::Mail, &at.span));
+    [token, mail].into_iter().flatten().map(move |(door, span)| Asking { name, raw, door, span })
 }
 
 fn upstreams(sections: &Sections, kind: RawKind) -> impl Iterator<Item = &(At<String>, RawUpstream)> {
@@ -113,31 +127,30 @@ fn first_client(
 /// A client that may ask needs a listener to ask at, and a way out for what it asks for.
 fn check_asking(cx: &Context<'_>, asking: &Asking<'_>, sections: &Sections, http: &Section<RawHttp>) {
     let name = quote(&asking.name.value);
-    if !http::serve(http, Interface::Otp) {
+    if asking.door == Door::Http && !http::serve(http, Interface::Otp) {
         cx.report
-            .error(asking.token, format!("client {name} has a token, and no HTTP listener takes codes"))
+            .error(asking.span, format!("client {name} has a token, and no HTTP listener takes codes"))
             .help("add [http.NAME] with serves = [\"otp\"]");
     }
     let takes_texts = |(_, raw): &&(At<String>, RawUpstream)| raw.kind().takes_texts();
     if !sections.upstreams.entries.iter().any(|entry| takes_texts(&entry)) {
         if !sections.upstreams.is_empty {
             cx.report
-                .error(asking.token, format!("client {name} may ask for texts, and no upstream takes them"))
+                .error(asking.span, format!("client {name} may ask for texts, and no upstream takes them"))
                 .help("add [upstreams.NAME] with kind = \"twilio\", or kind = \"outbox\" to try it out");
         }
     } else if sections.upstreams.is_default() {
         cx.report
-            .warning(
-                asking.token,
-                format!("texts of client {name} go no further than a file on this machine"),
-            )
+            .warning(asking.span, format!("texts of client {name} go no further than a file on this machine"))
             .help("add [upstreams.NAME] with kind = \"twilio\"");
     }
 }
 
 /// Warns of a client whose list of categories holds none that a text can have.
 fn check_categories(cx: &Context<'_>, asking: &Asking<'_>, otp: &Otp) {
-    let Some(list) = asking.raw.categories.as_ref().filter(|list| !list.value.is_empty()) else { return };
+    let list = asking.raw.categories.as_ref().filter(|list| !list.value.is_empty());
+    // Of mail it is said where the client is bound.
+    let Some(list) = list.filter(|_| asking.door == Door::Http) else { return };
     let on: Vec<&str> = factors(otp).filter(|(_, on)| *on).map(|(factor, _)| factor.category()).collect();
     if !on.is_empty() && !list.value.iter().any(|at| on.contains(&at.value.as_str())) {
         let wanted: Vec<String> = on.iter().map(|name| format!("\"{name}\"")).collect();
@@ -172,7 +185,7 @@ fn check_hosts(
                 quote(&asking.name.value)
             );
             cx.report
-                .error(asking.token, message)
+                .error(asking.span, message)
                 .help("add [businesses.NAME] with url = \"https://example.com\"");
         }
     }
@@ -193,7 +206,7 @@ fn check_hosts(
             }
             (_, _) if !raw.has_url => {
                 let message = format!(
-                    "business {} has no `url`, and clients with a token ask for texts in its name",
+                    "business {} has no `url`, and clients ask for texts in its name",
                     quote(&name.value)
                 );
                 cx.report

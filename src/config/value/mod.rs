@@ -117,6 +117,53 @@ fn unmapped(net: IpNet) -> IpNet {
     v4.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok()).map_or(net, IpNet::V4)
 }
 
+/// Where a listener listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum Listen {
+    /// At an address.
+    At(SocketAddr),
+    /// At the sockets that systemd hands over.
+    Systemd,
+}
+
+impl Listen {
+    /// A port that only this machine reaches.
+    pub(in crate::config) fn loopback(port: u16) -> Self {
+        Self::At(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// Whether other machines may reach it. The sockets of a unit are taken for ones that they do.
+    pub(in crate::config) fn is_open(self) -> bool {
+        match self {
+            Self::At(address) => !address.ip().is_loopback(),
+            Self::Systemd => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::Systemd => f.write_str("the sockets of its systemd unit"),
+        }
+    }
+}
+
+/// `127.0.0.1:2525`, `[::1]:2525`, `systemd`.
+pub(super) fn listen(text: &str) -> Parsed<Listen> {
+    if text == "systemd" {
+        return Ok(Listen::Systemd);
+    }
+    socket_address(text).map(Listen::At).map_err(|wrong| {
+        let help = wrong.help.unwrap_or_default();
+        Wrong {
+            message: wrong.message,
+            help: Some(format!("{help}, \"systemd\" for the sockets of its unit")),
+        }
+    })
+}
+
 /// `127.0.0.1:2525`, `[::1]:2525`.
 pub(super) fn socket_address(text: &str) -> Parsed<SocketAddr> {
     text.parse().map_err(|_| {
@@ -212,7 +259,7 @@ pub(super) fn until(value: &Datetime) -> Parsed<Timestamp> {
 }
 
 /// A duration as [`duration`] reads it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     let (unit, factor) =

@@ -57,7 +57,7 @@ pub(in crate::config) fn limit(text: &str) -> Parsed<Limit> {
 }
 
 /// A limit as [`limit`] reads it.
-pub(in crate::config) fn show_limit(limit: &Limit) -> String {
+pub fn show_limit(limit: &Limit) -> String {
     format!("{}/{}", limit.most, show_duration(limit.within))
 }
 

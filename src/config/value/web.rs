@@ -71,6 +71,43 @@ pub(in crate::config) fn base_url(text: &str) -> Parsed<BaseUrl> {
     Ok(BaseUrl { text: url.as_str().trim_end_matches('/').to_owned(), host, encrypted })
 }
 
+/// Where a webhook goes, with all that belongs to the address.
+#[derive(Debug, Clone)]
+pub(in crate::config) struct HookUrl {
+    pub(in crate::config) url: Url,
+}
+
+impl HookUrl {
+    /// Whether what is sent there stays on this machine.
+    pub(in crate::config) fn is_loopback(&self) -> bool {
+        let host = self.url.host_str().unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+}
+
+/// `https://hooks.acme.example/authrelay?team=7`. It may hold a secret, so no message quotes it.
+pub(in crate::config) fn hook_url(text: &str) -> Parsed<HookUrl> {
+    let wrong = || {
+        Wrong::from("this is not a web address".to_owned())
+            .help("write it like \"https://hooks.acme.example/authrelay\"")
+    };
+    let written = text.starts_with("https://") || text.starts_with("http://");
+    if !written || text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
+        return Err(wrong());
+    }
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(wrong());
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        let wrong =
+            Wrong::from("a user name and what begins with # have no place in this address".to_owned());
+        return Err(wrong.help("remove them: requests are signed, a login is not needed"));
+    }
+    Ok(HookUrl { url })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
