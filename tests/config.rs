@@ -4,6 +4,8 @@
 
 #[path = "config/texts.rs"]
 mod texts;
+#[path = "config/webhooks.rs"]
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +20,7 @@ use authrelay::ident::ClientName;
 use authrelay::policy::shipped_categories;
 use authrelay::queue::ActiveLimits;
 use authrelay::secret::Secret;
-use authrelay::smtp::{Limits, ListenerTls};
+use authrelay::smtp::{Limits, ListenAt, ListenerTls};
 use proptest::prelude::*;
 
 /// A keyring as it stands in its file.
@@ -67,6 +69,11 @@ impl Machine {
             ("empty.password", "\n"),
             ("twilio.token", "hunter2token\n"),
             ("twilio.key", "hunter2key\n"),
+            (
+                "webhook.secret",
+                "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg==\nwhsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n",
+            ),
+            ("short.secret", "whsec_aHVudGVyMg==\n"),
             ("queue.key", QUEUE_KEY),
             ("state/queue.key", QUEUE_KEY),
             ("state/queue.db", ""),
@@ -132,6 +139,11 @@ fn every_kind_of_mistake_about_texts_is_told_exactly() {
     every_case_is_told_exactly("tests/config/texts.txt", 40);
 }
 
+#[test]
+fn every_kind_of_mistake_about_webhooks_is_told_exactly() {
+    every_case_is_told_exactly("tests/config/webhooks.txt", 12);
+}
+
 /// Each case of the file is a title, a configuration, and exactly what is said of it.
 fn every_case_is_told_exactly(file: &str, least: usize) {
     let machine = Machine::new();
@@ -160,7 +172,7 @@ fn the_defaults_need_no_file() {
     assert_eq!(config.state_directory, Path::new("/home/anna/.local/state/authrelay"));
     assert_eq!(config.control_socket, config.state_directory.join("control.sock"));
     assert_eq!(config.listeners.len(), 1);
-    assert_eq!(config.listeners[0].address.to_string(), "127.0.0.1:2525");
+    assert_eq!(config.listeners[0].at, ListenAt::Address("127.0.0.1:2525".parse().unwrap()));
     assert_eq!(config.listeners[0].tls, ListenerTls::StartTls);
     assert_eq!(config.tls, None);
     let networks: Vec<_> = config.clients.clients[0].networks.iter().map(ToString::to_string).collect();
@@ -225,6 +237,7 @@ fn every_option_of_the_reference_is_read_and_its_defaults_are_true() {
     assert_eq!(config.rewrite.senders["acme"].dkim.len(), 2);
     assert_eq!(config.clients.clients.len(), 3);
     texts::assert_reference(&machine, &config);
+    webhooks::assert_reference(&machine, &config);
     let provider = &config.deliver.upstreams[2];
     let UpstreamKind::Smtp(smtp) = &provider.kind else { panic!("an SMTP upstream") };
     assert_eq!(smtp.credentials.as_ref().unwrap().1.reveal(), "hunter2");
@@ -280,6 +293,8 @@ fn the_reference_has_every_key_that_unknown_keys_are_compared_with() {
         "upstreams.a.breaker",
         "http.a",
         "otp",
+        "webhooks.a",
+        "audit",
     ];
     for section in sections {
         let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use authrelay::clock::Clock;
 use authrelay::deliver::{
-    BreakerConfig, Config, Delivery, HandOver, Outgoing, Renderer, Text, TlsClient, TwilioConfig, TwilioFrom,
-    TwilioLogin, Upstream, UpstreamConfig, UpstreamKind,
+    BreakerConfig, Config, Delivery, HandOver, InForce, Outgoing, Renderer, Text, TlsClient, TwilioConfig,
+    TwilioFrom, TwilioLogin, Upstream, UpstreamConfig, UpstreamKind,
 };
 use authrelay::event::{Event, Kind};
 use authrelay::ident::{CategoryName, Class, MessageId, SenderName, UpstreamName};
@@ -392,8 +392,7 @@ fn deliver(queue: &Arc<Queue>, twilio: &FakeTwilio, stop: &CancellationToken) ->
         Arc::new(Config { hostname: "relay.example".to_owned(), upstreams: vec![upstream], workers: 4 });
     Delivery::start(
         Arc::clone(queue),
-        Arc::new(move || Arc::clone(&config)),
-        Arc::new(NoMail),
+        Arc::new(move || InForce { config: Arc::clone(&config), renderer: Arc::new(NoMail) }),
         Arc::new(|_: &CategoryName, _: Class| vec![Duration::from_secs(1)]),
         Clock::System,
         stop.clone(),

@@ -31,3 +31,53 @@ if python3 -m venv "$tools/fuzzer" >/dev/null 2>&1 &&
 else
   echo "schemathesis could not be installed from PyPI: see target/full/fuzzer.log" >> "$AUTHRELAY_SKIPPED"
 fi
+
+# promtool checks the metrics and the alert rules. Its package brings a service that is not wanted here: only the program is taken out.
+if command -v promtool >/dev/null; then
+  :
+elif (cd "$tools" && apt-get download prometheus && dpkg-deb -x prometheus_*.deb prometheus) </dev/null >"$tools/prometheus.log" 2>&1; then
+  AUTHRELAY_PROMTOOL=$tools/prometheus/usr/bin/promtool
+  export AUTHRELAY_PROMTOOL
+else
+  echo "prometheus could not be fetched from Debian: see target/full/prometheus.log" >> "$AUTHRELAY_SKIPPED"
+fi
+
+# The reference library of Standard Webhooks.
+if python3 -m venv "$tools/webhooks" >/dev/null 2>&1 &&
+   "$tools/webhooks/bin/pip" install --quiet --disable-pip-version-check standardwebhooks </dev/null >"$tools/webhooks.log" 2>&1; then
+  AUTHRELAY_STANDARD_WEBHOOKS=$tools/webhooks/bin/python
+  export AUTHRELAY_STANDARD_WEBHOOKS
+else
+  echo "standardwebhooks could not be installed from PyPI: see target/full/webhooks.log" >> "$AUTHRELAY_SKIPPED"
+fi
+if command -v npm >/dev/null; then
+  mkdir -p "$tools/node-webhooks"
+  if (cd "$tools/node-webhooks" && npm install --silent --no-audit --no-fund --prefix . standardwebhooks@1 </dev/null >npm.log 2>&1); then
+    AUTHRELAY_NODE_WEBHOOKS=$tools/node-webhooks/node_modules
+    export AUTHRELAY_NODE_WEBHOOKS
+  else
+    echo "standardwebhooks could not be installed by npm: see target/full/node-webhooks/npm.log" >> "$AUTHRELAY_SKIPPED"
+  fi
+fi
+
+# A Debian to boot, with the real systemd, and two versions of the package. The tree is kept for the next run.
+tree=$tools/bookworm
+if [ "$(id -u)" -ne 0 ]; then
+  echo "the package in a booted systemd: only root can boot one" >> "$AUTHRELAY_SKIPPED"
+elif ! { command -v debootstrap && command -v systemd-nspawn; } >/dev/null &&
+     ! DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap systemd-container \
+       </dev/null >"$tools/apt.log" 2>&1; then
+  echo "the package in a booted systemd: debootstrap and systemd-nspawn could not be installed" >> "$AUTHRELAY_SKIPPED"
+elif ! { [ -e "$tree/ready" ] || {
+         rm -rf --one-file-system "$tree" &&
+         debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,init-system-helpers,python3 bookworm "$tree" &&
+         touch "$tree/ready"; } } </dev/null >"$tools/debootstrap.log" 2>&1; then
+  echo "the package in a booted systemd: debootstrap failed, see target/full/debootstrap.log" >> "$AUTHRELAY_SKIPPED"
+elif ! { old=$(packaging/build --profile dev --version 0.0.1-1 | tail -n 1) && cp "$old" "$tools/old.deb" &&
+         new=$(packaging/build --profile dev --version 0.0.2-1 | tail -n 1) && cp "$new" "$tools/new.deb"; } \
+       </dev/null 2>"$tools/package.log"; then
+  echo "the package in a booted systemd: it could not be built, see target/full/package.log" >> "$AUTHRELAY_SKIPPED"
+else
+  AUTHRELAY_SYSTEMD_TREE=$tree AUTHRELAY_SYSTEMD_OLD=$tools/old.deb AUTHRELAY_SYSTEMD_NEW=$tools/new.deb
+  export AUTHRELAY_SYSTEMD_TREE AUTHRELAY_SYSTEMD_OLD AUTHRELAY_SYSTEMD_NEW
+fi

@@ -11,13 +11,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The vocabulary.
     ("admission", &[]),
     ("clock", &[]),
+    ("certificate", &["clock"]),
     ("defect", &[]),
     ("ident", &[]),
+    ("pulse", &[]),
     ("secret", &[]),
     ("mail", &[]),
     ("outcome", &["ident", "mail"]),
     ("phone", &["mail"]),
+    ("conduct", &["clock", "ident", "mail", "outcome"]),
     ("event", &["clock", "ident", "mail", "outcome"]),
+    ("metrics", &["event", "ident", "mail", "phone"]),
     // Decisions: no disk, no network, and no clock but the times they are given.
     ("client", &["ident", "secret"]),
     ("policy", &["clock", "ident", "mail"]),
@@ -26,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("rewrite", &["clock", "ident", "mail", "outcome", "policy", "secret"]),
     ("bounce", &["clock", "ident", "mail", "outcome"]),
     // Keeping.
-    ("queue", &["clock", "event", "ident", "mail", "outcome", "policy", "rewrite", "secret", "sms"]),
+    ("queue", &["clock", "event", "ident", "mail", "outcome", "policy", "pulse", "rewrite", "secret", "sms"]),
     // The way in, on one page.
     (
         "pipeline",
@@ -36,27 +40,57 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     // What HTTP interfaces stand on.
-    ("http", &["admission", "defect", "ident", "queue"]),
+    ("http", &["admission", "defect", "ident", "queue", "secret"]),
     // Edges. None imports another.
-    ("smtp", &["admission", "defect", "ident", "mail", "outcome", "secret"]),
+    ("smtp", &["admission", "defect", "ident", "mail", "metrics", "outcome", "secret"]),
     ("otp", &["clock", "http", "ident", "phone", "secret", "sms"]),
     ("callback", &["http", "ident", "secret"]),
-    ("deliver", &["clock", "defect", "ident", "mail", "outcome", "queue", "rewrite", "secret", "sms"]),
-    ("admin", &["clock", "event", "http", "ident", "mail", "outcome", "phone", "queue", "secret", "sms"]),
+    (
+        "deliver",
+        &[
+            "clock", "defect", "event", "ident", "mail", "metrics", "outcome", "pulse", "queue", "rewrite",
+            "secret", "sms",
+        ],
+    ),
+    ("webhook", &["clock", "defect", "event", "ident", "mail", "outcome", "queue", "secret"]),
+    (
+        "admin",
+        &[
+            "clock", "conduct", "event", "http", "ident", "mail", "metrics", "outcome", "phone", "queue",
+            "secret", "sms",
+        ],
+    ),
     // Wiring.
     (
         "config",
         &[
-            "client", "clock", "deliver", "guard", "http", "ident", "mail", "otp", "phone", "policy",
-            "queue", "rewrite", "secret", "sms", "smtp",
+            "certificate",
+            "client",
+            "clock",
+            "deliver",
+            "event",
+            "guard",
+            "http",
+            "ident",
+            "mail",
+            "otp",
+            "phone",
+            "policy",
+            "queue",
+            "rewrite",
+            "secret",
+            "sms",
+            "smtp",
+            "webhook",
         ],
     ),
-    ("snapshot", &["client", "config", "ident", "pipeline", "policy", "secret"]),
+    ("doctor", &["clock", "config", "deliver", "ident", "mail", "outcome", "rewrite"]),
+    ("snapshot", &["client", "config", "ident", "pipeline", "policy"]),
     (
         "reception",
         &[
-            "callback", "client", "clock", "deliver", "guard", "http", "ident", "mail", "otp", "outcome",
-            "phone", "pipeline", "policy", "queue", "secret", "sms", "smtp", "snapshot",
+            "callback", "client", "clock", "conduct", "deliver", "guard", "http", "ident", "mail", "otp",
+            "outcome", "phone", "pipeline", "policy", "queue", "secret", "sms", "smtp", "snapshot",
         ],
     ),
     ("daemon", &["*"]),

@@ -9,6 +9,7 @@ use authrelay::deliver::{TwilioConfig, TwilioFrom, TwilioLogin, UpstreamKind};
 use authrelay::http::{Bind, Interface};
 use authrelay::ident::ClientName;
 use authrelay::secret::Secret;
+use authrelay::sms::Factor;
 
 use crate::Machine;
 
@@ -201,6 +202,30 @@ conversion_least = 33
 }
 
 #[test]
+fn codes_by_mail_are_taken_from_whom_it_is_said() {
+    let machine = Machine::new();
+    let client = |name: &str, address: &str, category: &str| {
+        format!("[clients.{name}]\nnetworks = ['{address}']\ncategory = '{category}'\n")
+    };
+    let (vault, door) = (client("vault", "127.0.0.1", "mfa"), client("door", "127.0.0.2", "signin"));
+    let business = "[businesses.acme]\nurl = 'https://acme.example'\n";
+    let nobody = config(&machine, &format!("{vault}sms_by_mail = false\n{door}{business}"));
+    assert_eq!(nobody.otp.by_mail, None);
+    let text = format!("{vault}sms_by_mail = true\n{door}sms_by_mail = true\n{business}");
+    let both = config(&machine, &format!("hostname = 'Relay.Acme.Example'\n{text}"));
+    let by_mail = both.otp.by_mail.clone().unwrap();
+    assert_eq!(by_mail.domain, "sms.relay.acme.example");
+    let clients = [("door", Factor::Primary), ("vault", Factor::Secondary)];
+    assert_eq!(by_mail.clients, clients.map(|(name, factor)| (ClientName::new(name), factor)).into());
+    // Nothing else opens a port, and nothing is asked over HTTP.
+    assert!(both.http.is_empty());
+    let own = config(&machine, &format!("{text}[otp]\nmail_domain = 'Texts.Acme.Example'\n"));
+    assert_eq!(own.otp.by_mail.as_ref().unwrap().domain, "texts.acme.example");
+    let again = machine.load(&describe(&own)).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(own.otp, again.otp);
+}
+
+#[test]
 fn the_host_that_texts_name_is_ascii() {
     let machine = Machine::new();
     for (url, host) in [
@@ -265,7 +290,7 @@ fn the_token_that_client_add_prints_is_the_clients_when_pasted() {
     assert!(printed.contains(&format!("-H 'Authorization: Bearer {token}'")), "{printed}");
     let access = config(&machine, &printed).clients;
     assert!(access.clients[0].password.is_none() && access.clients[0].user.is_none());
-    let directory = Directory::new(access).unwrap();
+    let directory = Directory::new(access);
     assert_eq!(directory.client_of_token(&Secret::new(token)), Some(ClientName::new("shop")));
     assert_eq!(directory.client_of_token(&Secret::generate().unwrap()), None);
 }

@@ -120,6 +120,61 @@ fn fewer_pass_when_they_have_settled_and_two_clients_are_two() {
 }
 
 #[test]
+fn a_trickle_passes_however_long_it_lasts() {
+    let provider = Upstream::accepting();
+    let settings = "may_declare = true\nburst = { recipients = 2, within = \"1s\" }\n";
+    let relay =
+        Relay::start(&small(provider.address(), settings, "[categories.invitation]\nsettle = \"1s\"\n"));
+    for number in 0..5 {
+        let (to, raw) = invitation(number);
+        let id = relay.accept(FROM, &[&to], &raw);
+        // It was accepted more than a second ago when the next one comes.
+        relay.wait_event(&id, "handed-over");
+    }
+    let taken = provider.wait_taken(5);
+    assert_eq!((taken.len(), recipients(&taken).len()), (5, 5));
+    assert!(!relay.log().contains("\"burst-held\""));
+    // Two at once are a burst there.
+    invite(&mut relay.hello(), 5..7);
+    assert_eq!(relay.cli(&["status", "--json"]).json()["bursts"][0]["held"], 2);
+}
+
+#[test]
+fn repeats_and_what_is_refused_do_not_count() {
+    let provider = Upstream::accepting();
+    let settings = "may_declare = true\nburst = { recipients = 3, within = \"1m\" }\n";
+    let relay = Relay::start(&small(provider.address(), settings, ""));
+    let mut dialogue = relay.hello();
+    let (anna, _) = invitation(0);
+    for number in 0..10 {
+        // The same template to the same person, and never the same bytes.
+        let (_, raw) = invitation(number);
+        dialogue.send(FROM, &[&anna], &raw).expect(250);
+    }
+    for number in 10..20 {
+        let (to, raw) = invitation(number);
+        let text =
+            String::from_utf8(raw).expect("a text").replace("Category: invitation", "Category: marketing");
+        dialogue.send(FROM, &[&to], text.as_bytes()).expect(550);
+        let (to, raw) = invitation(number);
+        let text = String::from_utf8(raw).expect("a text");
+        let html = text
+            .replace("\r\n\r\n", "\r\nContent-Type: text/html\r\n\r\n<a href=\"javascript:x()\">Join</a>");
+        let reply = dialogue.send(FROM, &[&to], html.as_bytes()).expect(550);
+        assert!(reply.text().contains("guard:link"), "{reply}");
+    }
+    invite(&mut dialogue, 20..21);
+    assert_eq!(relay.cli(&["status", "--json"]).json()["bursts"], serde_json::json!([]));
+    assert_eq!(listed(&relay, &["--state", "queued"]), 11);
+    // A third person makes it a burst, and the repeats are part of it.
+    let (to, raw) = invitation(21);
+    let reply = dialogue.send(FROM, &[&to], &raw).expect(250);
+    assert!(reply.text().contains("accepted as"), "{reply}");
+    assert_eq!(relay.cli(&["status", "--json"]).json()["bursts"][0]["held"], 12);
+    assert_eq!(provider.seen().dots.len(), 0);
+}
+
+#[test]
 fn a_burst_goes_on_over_a_crash_and_can_be_removed() {
     let provider = Upstream::accepting();
     let mut relay = Relay::start(&small(provider.address(), DECLARES, ""));

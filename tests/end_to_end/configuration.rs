@@ -11,7 +11,7 @@ const FROM: &str = "shop@legacy.example";
 const ANNA: &str = "anna@customer.example";
 
 /// A configuration that is right but for one thing: what it is, the line it is in, words of the explanation.
-fn wrong_ones() -> Vec<(&'static str, String, Vec<&'static str>)> {
+pub(crate) fn wrong_ones() -> Vec<(&'static str, String, Vec<&'static str>)> {
     let address = "127.0.0.1:1".parse().expect("an address");
     let right = small(address, "", "");
     let local = format!("{LISTENER}{}{}", client("app", ""), upstream("provider", address, ""));

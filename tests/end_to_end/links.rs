@@ -62,6 +62,8 @@ fn a_foreign_token_link_is_refused_and_named() {
     );
     let shown = relay.cli(&["status"]).ok().stdout;
     assert!(shown.contains("acme: help.example (foreign, 2 messages)"), "{shown}");
+    let proposed = "[businesses.acme]\n  allowed_link_domains = [\"help.example\", \"login.evil.example\"]";
+    assert!(shown.contains(proposed), "{shown}");
     assert!(!relay.log().contains(TOKEN) && !shown.contains(TOKEN));
 }
 
@@ -74,18 +76,16 @@ fn explain_shows_the_links_and_the_line_that_mends_it() {
     let path = file.to_str().expect("a path");
     let shown = relay.cli(&["explain", path]).ok().stdout;
     assert!(shown.contains("login.evil.example") && shown.contains("carries a token: refused"), "{shown}");
-    assert!(
-        shown.contains("allowed_link_domains = [..., \"help.example\", \"login.evil.example\"]"),
-        "{shown}"
-    );
+    assert!(shown.contains("guards     guard:link: a link to login.evil.example carries a token"), "{shown}");
     assert!(shown.contains("[businesses.acme]") && !shown.contains("[[rules]]"), "{shown}");
     let json = relay.cli(&["explain", path, "--json"]).json();
     assert_eq!(json["links"]["links"][0]["taken"], "token");
     assert!(!json["links"].to_string().contains(TOKEN), "{json}");
 
-    // What it says is enough.
-    let mended = "allowed_link_domains = [\"acme.example\", \"help.example\", \"login.evil.example\"]\n";
-    let relay = Relay::start(&config(&provider, mended, "link_guard = \"strict\""));
+    // What it says is enough, as it stands there.
+    let mended =
+        shown.lines().find(|line| line.contains("allowed_link_domains = ")).expect("a line to paste");
+    let relay = Relay::start(&config(&provider, &format!("{}\n", mended.trim()), "link_guard = \"strict\""));
     let id = relay.accept(FROM, &[ANNA], &foreign);
     relay.wait_event(&id, "handed-over");
 }
@@ -163,4 +163,38 @@ fn attachments_and_names_are_refused() {
     assert!(reply.text().contains("guard:name") && reply.text().contains("evil.com"), "{reply}");
     let id = relay.accept(FROM, &[ANNA], &invitation("Dr. O'Brien"));
     relay.wait_event(&id, "handed-over");
+}
+
+#[test]
+fn a_suppressed_message_is_looked_at_when_an_operator_releases_it() {
+    let provider = Upstream::accepting();
+    let relay = Relay::start(&config(&provider, "", "category = \"invitation-bulk\""));
+    let foreign = relay.accept(FROM, &[ANNA], &reset(&format!("https://evil.example/{TOKEN}")));
+    let own = relay.accept(FROM, &[ANNA], &reset(&format!("https://acme.example/{TOKEN}")));
+    assert_eq!(relay.events(&foreign), ["suppressed"], "its application does not notice");
+
+    let refused = relay.cli(&["queue", "release", &foreign]);
+    let told = ["evil.example", "guard:link", "--force"];
+    assert!(
+        !refused.status.success() && told.iter().all(|told| refused.stderr.contains(told)),
+        "{refused:?}"
+    );
+    assert_eq!(relay.traced(&foreign)["state"], "suppressed");
+    assert_eq!(relay.events(&foreign), ["suppressed"], "it can still be released or removed");
+    relay.cli(&["queue", "release", &own]).ok();
+    relay.wait_event(&own, "handed-over");
+
+    relay.cli(&["queue", "release", &foreign, "--force"]).ok();
+    relay.wait_event(&foreign, "handed-over");
+    let traced = relay.trace(&foreign);
+    let events = traced["events"].as_array().expect("events");
+    let released = events.iter().find(|event| event["event"] == "released").expect("its release");
+    assert_eq!(released["reason"], "released by an operator in spite of the guards", "{traced}");
+    let line = relay.wait_line("what went out", |line| line["message"] == "released in spite of the guards");
+    assert!(
+        line["id"] == foreign && line["why"].as_str().is_some_and(|why| why.contains("evil.example")),
+        "{line}"
+    );
+    assert_eq!(relay.log().matches("released in spite of the guards").count(), 1);
+    assert!(!relay.log().contains(TOKEN));
 }

@@ -10,9 +10,14 @@ mod entrance;
 mod failover;
 mod first_run;
 mod links;
+mod monitoring;
 mod newer_codes;
 mod operator;
+mod recognition;
+mod reload;
+mod reload_load;
 mod reports;
+mod sms_by_mail;
 mod sms_clients;
 mod sms_crash;
 mod sms_failures;
@@ -26,6 +31,7 @@ mod sms_secrets;
 mod sms_twilio;
 mod transport;
 mod unicode;
+mod webhooks;
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -167,6 +167,61 @@ fn a_test_message_goes_the_whole_way() {
 }
 
 #[test]
+fn explain_shows_what_else_happens_and_the_lines_that_change_it() {
+    let provider = Upstream::accepting();
+    let home = Home::new();
+    let invitation = |name: &str, category: &str| {
+        message(&[
+            "From: Wiki <wiki@legacy.example>",
+            &format!("To: {name} <{name}@customer.example>"),
+            &format!("Subject: {name}, join the wiki"),
+            &format!("X-Authrelay-Category: {category}"),
+            "",
+            "Carla has added you to the wiki of her team, where everything is written down.",
+            &format!("https://wiki.acme.example/join?t={name}"),
+        ])
+    };
+    home.write("anna.eml", invitation("Anna", "invitation"));
+    home.write("bert.eml", invitation("Bert", "invitation"));
+    home.write("code.eml", invitation("Anna", "signin"));
+    home.write("bulk.eml", invitation("Anna", "invitation-bulk"));
+    home.write("sale.eml", invitation("Anna", "marketing"));
+    let of_client = "may_declare = true\nper_minute = 30\nburst = { recipients = 7, within = \"2m\" }\n";
+    let relay = home.start(&small(provider.address(), of_client, ""));
+    let onward = |file: &str| relay.cli(&["explain", file, "--json"]).json()["onward"].clone();
+    let (anna, bert) = (onward("anna.eml"), onward("bert.eml"));
+    assert_eq!((&anna["shape"], &anna["shape"]["subject"]), (&bert["shape"], &"join the wiki".into()));
+    let kept = &anna["kept"]["sent"];
+    assert_eq!((&kept["settle_seconds"], &kept["burst"]["recipients"]), (&30.into(), &7.into()), "{anna}");
+    assert_eq!((&kept["client_per_minute"], &kept["backlog"]), (&30.into(), &100_000.into()), "{anna}");
+    assert_eq!((&kept["supersede"], &anna["kept"]["per_recipient"]), (&false.into(), &serde_json::json!([])));
+    let code = onward("code.eml");
+    assert_eq!(code["kept"]["per_recipient"], serde_json::json!(["10/10m", "30/1d"]), "{code}");
+    let sent = &code["kept"]["sent"];
+    assert_eq!((&sent["supersede"], &sent["settle_seconds"]), (&true.into(), &0.into()), "{code}");
+    assert!(onward("bulk.eml")["kept"]["sent"].is_null() && onward("sale.eml")["kept"].is_null());
+
+    let shown = relay.cli(&["explain", "anna.eml"]).ok().stdout;
+    let told = [
+        "waits 30 s",
+        "7 new recipients within 120 s",
+        "30 a minute for client app",
+        "within 30 s is answered",
+    ];
+    assert!(told.iter().all(|told| shown.contains(told)), "{shown}");
+    // What stands at the end can be pasted as it is, and is what holds already.
+    let mended = shown.split("the values that hold now:\n").nth(1).expect("lines to paste");
+    let (category, client) = mended.split_once("[clients.app]\n").expect("lines for the client");
+    let before = std::fs::read_to_string(relay.home.config()).expect("the configuration");
+    let mended = format!("{}{category}", before.replace(of_client, &format!("may_declare = true\n{client}")));
+    assert_ne!(mended, before);
+    relay.home.write("relay.toml", &mended);
+    assert_eq!(onward("anna.eml"), anna);
+    relay.home.write("relay.toml", mended.replace("\"30s\"", "\"0s\""));
+    assert_eq!(onward("anna.eml")["kept"]["sent"]["settle_seconds"], 0);
+}
+
+#[test]
 fn explain_answers_what_smtp_would() {
     let provider = Upstream::accepting();
     let limits = "[limits]\nmessage_size = \"16 KiB\"\nheader_size = \"4 KiB\"\nline_length = \"1 KiB\"\n";

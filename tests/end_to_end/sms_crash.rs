@@ -32,7 +32,7 @@ const IN_FLIGHT: usize = 4;
 const UPSTREAM: &str = "max_connections = 4\nbreaker = { failures = 1000, longest = \"1s\" }\ntimeouts = { connect = \"1s\", answer = \"1s\" }\n";
 
 /// Long enough for a code to be sent by the next process, and for the provider's list to be asked twice.
-const LIFE: &str = "[categories.signin]\nlife = \"40s\"\n";
+const LIFE: &str = "[categories.signin]\nlife = \"100s\"\n";
 
 /// What the senders saw: the id by number of every code that was answered with `202`.
 type Ledger = Watched<BTreeMap<String, String>>;

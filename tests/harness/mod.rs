@@ -14,6 +14,7 @@
 
 pub mod config;
 pub mod dialogue;
+pub mod hook;
 pub mod independent;
 pub mod mail;
 pub mod pki;

@@ -85,11 +85,7 @@ impl Home {
 
     /// The same, with a log of another level.
     pub fn start_at_level(self, config: &str, level: &str) -> Relay {
-        let head = "hostname = \"relay.test\"\nstate_directory = \"state\"\n";
-        let log = format!("[log]\nformat = \"json\"\nlevel = \"{level}\"\n");
-        // Relays of several tests run at once, and the default is one port for all.
-        let http = if config.contains("[http") { "" } else { "[http.http]\naddress = \"127.0.0.1:0\"\n" };
-        self.write("relay.toml", format!("{head}{config}\n{http}{log}"));
+        self.configure(config, level);
         let tcp = |listeners: usize, sockets: usize| listeners.max(1) - sockets;
         let expected = config.matches("[listeners.").count().max(1)
             + tcp(config.matches("[http.").count(), config.matches("\nsocket = ").count());
@@ -97,6 +93,15 @@ impl Home {
             Relay { expected, home: self, child: None, log: Arc::default(), listeners: BTreeMap::new() };
         relay.spawn();
         relay
+    }
+
+    /// Writes the configuration file of a relay that is started here.
+    pub fn configure(&self, config: &str, level: &str) {
+        let head = "hostname = \"relay.test\"\nstate_directory = \"state\"\n";
+        let log = format!("[log]\nformat = \"json\"\nlevel = \"{level}\"\n");
+        // Relays of several tests run at once, and the default is one port for all.
+        let http = if config.contains("[http") { "" } else { "[http.http]\naddress = \"127.0.0.1:0\"\n" };
+        self.write("relay.toml", format!("{head}{config}\n{http}{log}"));
     }
 
     /// Runs any command in the folder. `input` is its standard input.
@@ -194,6 +199,24 @@ impl Relay {
     /// Runs a subcommand with the same configuration.
     pub fn cli(&self, arguments: &[&str]) -> Ran {
         self.home.cli(arguments)
+    }
+
+    /// Gives it another configuration, which it reads when it is told to.
+    pub fn configure(&self, config: &str) {
+        self.home.configure(config, "debug");
+    }
+
+    /// Gives it another configuration, and has it read that.
+    #[track_caller]
+    pub fn reload(&self, config: &str) -> Ran {
+        self.configure(config);
+        self.cli(&["reload"]).ok()
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        let killed = Command::new("kill").args(["-HUP", &self.process().to_string()]).status();
+        assert!(killed.expect("kill runs").success());
     }
 
     /// What `trace` says of an id or address, as JSON, with whole addresses.

@@ -9,8 +9,8 @@ use authrelay::mail::{Address, ReversePath};
 use authrelay::outcome::{Detail, Reply};
 use authrelay::secret::Secret;
 use authrelay::smtp::{
-    BareLf, Config, Handler, Limits, ListenerConfig, ListenerTls, Peer, Server, Service, SessionFacts,
-    TlsSource, serve,
+    BareLf, Config, Handler, Limits, ListenAt, ListenerConfig, ListenerTls, Peer, Server, Service,
+    SessionFacts, TlsSource, serve,
 };
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
@@ -139,7 +139,7 @@ impl Setup {
             desk: Arc::default(),
             listener: ListenerConfig {
                 name: "test".into(),
-                address: SocketAddr::from(([127, 0, 0, 1], 0)),
+                at: ListenAt::Address(SocketAddr::from(([127, 0, 0, 1], 0))),
                 tls: ListenerTls::Off,
                 plaintext_auth: vec!["127.0.0.0/8".parse().unwrap()],
                 bare_lf: Some(BareLf::Refuse),

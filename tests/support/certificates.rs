@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// From when to when a certificate is valid, in years.
@@ -21,6 +21,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "A test's authority");
         let certificate = params.self_signed(&key).unwrap().der().clone();
         Self { certificate, issuer: Issuer::new(params, key) }
     }
@@ -35,6 +36,13 @@ impl Authority {
     pub fn server(&self, name: &str, years: (i32, i32)) -> Arc<rustls::ServerConfig> {
         let (certificate, key) = self.issue(name, years);
         server_config(certificate.der().clone(), &key)
+    }
+
+    /// Its own certificate, as a file holds it.
+    pub fn pem(&self) -> String {
+        use base64::Engine as _;
+        let text = base64::engine::general_purpose::STANDARD.encode(&self.certificate);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
     }
 
     pub fn client(&self) -> Arc<rustls::ClientConfig> {

@@ -44,6 +44,9 @@ use tokio::sync::watch;
 pub const ACCOUNT: &str = "AC00000000000000000000000000000001";
 pub const AUTH_TOKEN: &str = "an-auth-token-of-a-test";
 pub const API_KEY: &str = "SK00000000000000000000000000000002";
+/// The one number of the account, and its one messaging service.
+pub const NUMBER: &str = "+15005550006";
+pub const SERVICE: &str = "MG00000000000000000000000000000003";
 pub const API_SECRET: &str = "an-api-secret-of-a-test";
 
 /// What is done with a request.
@@ -167,6 +170,7 @@ struct Script {
     next: VecDeque<Act>,
     always: Option<Act>,
     reading: Option<Act>,
+    account: Option<&'static str>,
 }
 
 struct Shared {
@@ -231,6 +235,11 @@ impl FakeTwilio {
     /// Every fetch, list and feedback from now on; `None`: as usual.
     pub fn reading(&self, act: Option<Act>) {
         self.shared.script.lock().unwrap().reading = act;
+    }
+
+    /// What the account is from now on: `active`, `suspended` or `closed`.
+    pub fn account_is(&self, status: &'static str) {
+        self.shared.script.lock().unwrap().account = Some(status);
     }
 
     pub fn as_usual(&self) {
@@ -479,6 +488,21 @@ impl Shared {
                 Err((status, code, words)) => return Some(error(status, code, words)),
             },
             ("POST", path) if path.ends_with("/Feedback.json") => self.feedback(seen),
+            // As the real one has it: a standard key may not look at the account.
+            ("GET", path)
+                if path == format!("/2010-04-01/Accounts/{ACCOUNT}.json") && seen.user == API_KEY =>
+            {
+                return Some(error(401, 20003, "Authenticate"));
+            }
+            ("GET", path) if path == format!("/2010-04-01/Accounts/{ACCOUNT}.json") => {
+                let status = self.script.lock().unwrap().account.unwrap_or("active");
+                (
+                    200,
+                    json!({ "sid": ACCOUNT, "status": status, "type": "Full", "friendly_name": "a test's" }),
+                )
+            }
+            ("GET", path) if path.ends_with("/IncomingPhoneNumbers.json") => (200, numbers(&seen.query)),
+            ("GET", path) if path.starts_with("/v1/Services/") => (200, json!({ "sid": SERVICE })),
             ("GET", path) => match self.find(path, ".json") {
                 Some(text) => (200, text.json()),
                 None => return Some(error(404, 20404, "no such text")),
@@ -592,7 +616,11 @@ fn check_head(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> R
     if !login(headers).is_some_and(|(user, password)| known.contains(&(user.as_str(), password.as_str()))) {
         return Err((401, 20003, "Authenticate"));
     }
-    if !uri.path().starts_with(&format!("/2010-04-01/Accounts/{ACCOUNT}/Messages")) {
+    let account = format!("/2010-04-01/Accounts/{ACCOUNT}");
+    let known = ["/Messages", "/IncomingPhoneNumbers.json", ".json"].map(|end| format!("{account}{end}"));
+    if !known.iter().any(|known| uri.path().starts_with(known))
+        && uri.path() != format!("/v1/Services/{SERVICE}")
+    {
         return Err((404, 20404, "The requested resource was not found"));
     }
     if *method == Method::POST {
@@ -605,6 +633,14 @@ fn check_head(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> R
         }
     }
     Ok(())
+}
+
+/// The numbers of the account: one.
+fn numbers(query: &[(String, String)]) -> Value {
+    let wanted = value_of(query, "PhoneNumber");
+    let fits = wanted.is_none_or(|number| number == NUMBER);
+    let one = json!({ "phone_number": NUMBER, "capabilities": { "sms": true, "voice": true, "mms": false } });
+    json!({ "incoming_phone_numbers": if fits { vec![one] } else { Vec::new() }, "page": 0 })
 }
 
 fn value_of<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
