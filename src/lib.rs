@@ -13,6 +13,7 @@ pub mod event;
 pub mod ident;
 pub mod mail;
 pub mod metrics;
+pub mod outbound;
 pub mod outcome;
 pub mod phone;
 pub mod pulse;

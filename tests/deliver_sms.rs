@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use authrelay::clock::Clock;
 use authrelay::deliver::{
-    BreakerConfig, Config, Delivery, HandOver, InForce, Outgoing, Renderer, Text, TlsClient, TwilioConfig,
-    TwilioFrom, TwilioLogin, Upstream, UpstreamConfig, UpstreamKind,
+    BreakerConfig, Config, Delivery, HandOver, InForce, Outgoing, Renderer, Text, TwilioConfig, TwilioFrom,
+    TwilioLogin, Upstream, UpstreamConfig, UpstreamKind,
 };
 use authrelay::event::{Event, Kind};
 use authrelay::ident::{CategoryName, Class, MessageId, SenderName, UpstreamName};
 use authrelay::mail::{Message, PhoneNumber, Recipient};
+use authrelay::outbound::TlsClient;
 use authrelay::outcome::{Reason, ReasonClass};
 use authrelay::queue::store::sqlite::SqliteStore;
 use authrelay::queue::{

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pulse", &[]),
     ("secret", &[]),
     ("mail", &[]),
+    ("outbound", &[]),
     ("outcome", &["ident", "mail"]),
     ("phone", &["mail"]),
     ("conduct", &["clock", "ident", "mail", "outcome"]),
@@ -48,11 +49,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "deliver",
         &[
-            "clock", "defect", "event", "ident", "mail", "metrics", "outcome", "pulse", "queue", "rewrite",
-            "secret", "sms",
+            "clock", "defect", "event", "ident", "mail", "metrics", "outbound", "outcome", "pulse", "queue",
+            "rewrite", "secret", "sms",
         ],
     ),
-    ("webhook", &["clock", "defect", "event", "ident", "mail", "outcome", "queue", "secret"]),
+    ("webhook", &["clock", "defect", "event", "ident", "mail", "outbound", "outcome", "queue", "secret"]),
     (
         "admin",
         &[
@@ -74,6 +75,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ident",
             "mail",
             "otp",
+            "outbound",
             "phone",
             "policy",
             "queue",

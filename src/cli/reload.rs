@@ -53,7 +53,7 @@ fn print(verdict: &ReloadView, quiet: bool) {
         let expires = expires.as_deref().unwrap_or("nobody knows when");
         say!("certificate {path}: good until {expires}");
     }
-    let source = verdict.source.as_deref().unwrap_or("the built-in defaults");
+    let source = verdict.source.as_deref().unwrap_or("the built-in configuration");
     say!("{source} is in force since now, after {} ms", verdict.milliseconds);
 }
 

@@ -14,6 +14,7 @@ mod reload;
 mod report;
 mod socket;
 mod space;
+mod start;
 mod store;
 mod tls;
 mod token;
@@ -24,22 +25,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
-use crate::client::Gate;
 use crate::clock::Clock;
 use crate::conduct::{self, Conduct};
 use crate::config::Config;
 use crate::deliver::Delivery;
 use crate::ident::ListenerName;
+use crate::phone;
 use crate::pipeline::Pipeline;
 use crate::pulse::Pulse;
+use crate::queue::Queue;
 use crate::queue::store::sqlite::Stats;
-use crate::queue::{Outbox, Queue};
-use crate::reception::{Codes, Reception, Reports};
 use crate::secret::Secret;
 use crate::smtp;
 use crate::snapshot::{Current, Snapshot};
@@ -47,16 +46,12 @@ use crate::webhook::Webhooks;
 use reload::Parts;
 use tls::Certificates;
 
-use handed::Ready;
-
 pub use error::DaemonError;
 pub use handed::HandedOver;
 pub use http::{HttpAddress, HttpListener};
 pub use reload::{LastReload, ReloadCause, ReloadError, ReloadStatus, Reloaded, Reloads, Source};
 pub use tls::{CertificateError, CertificateStatus};
 
-/// How many passwords that people chose are checked at once.
-const PASSWORD_CHECKS: usize = 4;
 /// The file mode of the control socket.
 const CONTROL_MODE: u32 = 0o660;
 /// How often ended messages are swept out.
@@ -109,18 +104,21 @@ impl Daemon {
         let keeper = space::Keeper::new(&queue, &current, &store.stats);
 
         warn_of_observed(&current, clock);
+        // Nobody waits for it but the first number.
+        tokio::task::spawn_blocking(phone::load);
 
         let pipeline = Pipeline::new(Arc::clone(&queue), clock);
-        let conduct = Arc::new(remembered(&current));
-        let reception = reception(&current, &pipeline, &queue, &conduct, clock)?;
+        let conduct = Arc::new(start::remembered(&current));
+        let reception = start::reception(&current, &pipeline, &queue, &conduct, clock)?;
         let stops = Stops::default();
-        let delivery = start_delivery(&queue, &current, clock, stops.delivery.clone());
-        let webhooks = start_webhooks(store.outbox, &current, clock, stops.telling.clone());
+        let delivery = start::delivery(&queue, &current, clock, stops.delivery.clone());
+        let webhooks = start::webhooks(store.outbox, &current, clock, stops.telling.clone());
         let (sessions, tasks) = (TaskTracker::new(), TaskTracker::new());
 
         let server = smtp::Server::new(first.config.smtp.clone(), reception, certificates.for_smtp());
         let listeners =
-            start_smtp(&first.config.listeners, &mut handed, &server, &sessions, &stops.listening).await?;
+            start::smtp_listeners(&first.config.listeners, &mut handed, &server, &sessions, &stops.listening)
+                .await?;
         let parts = Parts {
             current: current.clone(),
             certificates: certificates.clone(),
@@ -141,11 +139,17 @@ impl Daemon {
             clock,
             started: clock.now(),
         });
-        let interfaces = Arc::new(interfaces(&current, &pipeline, &queue, &delivery, &watch, clock));
+        let interfaces = Arc::new(start::interfaces(&current, &pipeline, &queue, &delivery, &watch, clock));
         let tls = certificates.for_http();
-        let http =
-            start_http(&first.config.http, &mut handed, &tls, &interfaces, &sessions, &stops.listening)
-                .await?;
+        let http = start::http_listeners(
+            &first.config.http,
+            &mut handed,
+            &tls,
+            &interfaces,
+            &sessions,
+            &stops.listening,
+        )
+        .await?;
         handed.tell_left_over();
         let daemon = Self {
             queue,
@@ -278,135 +282,6 @@ fn warn_of_observed(current: &Current, clock: Clock) {
             tracing::warn!(client = %client.name, until, "observed only: its mail is relayed whatever it is");
         }
     }
-}
-
-fn interfaces(
-    current: &Current,
-    pipeline: &Pipeline,
-    queue: &Arc<Queue>,
-    delivery: &Delivery,
-    watch: &Arc<dyn admin::Watch>,
-    clock: Clock,
-) -> http::Interfaces {
-    let (current, queue, providers) = (|| current.clone(), || Arc::clone(queue), delivery.monitor());
-    http::Interfaces {
-        codes: Arc::new(Codes::new(current(), pipeline.clone(), queue(), providers, clock)),
-        reports: Arc::new(Reports::new(current(), queue(), clock)),
-        watch: Arc::clone(watch),
-    }
-}
-
-fn reception(
-    current: &Current,
-    pipeline: &Pipeline,
-    queue: &Arc<Queue>,
-    conduct: &Arc<Conduct>,
-    clock: Clock,
-) -> Result<Arc<Reception>, DaemonError> {
-    let gate = Arc::new(Gate::new(PASSWORD_CHECKS)?);
-    let (queue, conduct) = (Arc::clone(queue), Arc::clone(conduct));
-    Ok(Arc::new(Reception::new(current.clone(), pipeline.clone(), queue, gate, conduct, clock)))
-}
-
-fn start_delivery(queue: &Arc<Queue>, current: &Current, clock: Clock, stop: CancellationToken) -> Delivery {
-    let (in_force, retry) = (current.clone(), current.clone());
-    Delivery::start(
-        Arc::clone(queue),
-        Arc::new(move || writer::in_force(in_force.get())),
-        Arc::new(move |category, class| retry.get().pipeline.policy.retry_clock(category, class)),
-        clock,
-        stop,
-    )
-}
-
-fn start_webhooks(
-    outbox: Arc<dyn Outbox>,
-    current: &Current,
-    clock: Clock,
-    stop: CancellationToken,
-) -> Webhooks {
-    let config = current.clone();
-    Webhooks::start(outbox, Arc::new(move || Arc::clone(&config.get().config.webhooks)), clock, stop)
-}
-
-async fn start_smtp(
-    configs: &[smtp::ListenerConfig],
-    handed: &mut HandedOver,
-    server: &smtp::Server,
-    sessions: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<Vec<(ListenerName, SocketAddr)>, DaemonError> {
-    let mut listeners = Vec::new();
-    for config in configs {
-        for (socket, address) in listen(config, handed).await? {
-            tracing::info!(listener = %config.name, %address, "listening");
-            listeners.push((config.name.clone(), address));
-            sessions.spawn(smtp::run(socket, config.clone(), server.clone(), stop.clone()));
-        }
-    }
-    Ok(listeners)
-}
-
-async fn start_http(
-    configs: &[crate::http::ListenerConfig],
-    handed: &mut HandedOver,
-    tls: &crate::http::TlsSource,
-    interfaces: &Arc<http::Interfaces>,
-    sessions: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<Vec<HttpListener>, DaemonError> {
-    let mut listeners = Vec::new();
-    for config in configs {
-        for bound in http::bind(config.clone(), handed).await? {
-            listeners.push(bound.listener.clone());
-            sessions.spawn(http::run(bound, Arc::clone(tls), Arc::clone(interfaces), stop.clone()));
-        }
-    }
-    Ok(listeners)
-}
-
-/// The sockets of a listener with their addresses.
-async fn listen(
-    config: &smtp::ListenerConfig,
-    handed: &mut HandedOver,
-) -> Result<Vec<(TcpListener, SocketAddr)>, DaemonError> {
-    let address = match config.at {
-        smtp::ListenAt::Address(address) => address,
-        smtp::ListenAt::Systemd => return handed_over(config, handed),
-    };
-    let failed = |error| DaemonError::Listen { name: config.name.clone(), address, error };
-    let socket = TcpListener::bind(address).await.map_err(failed)?;
-    let address = socket.local_addr().map_err(failed)?;
-    Ok(vec![(socket, address)])
-}
-
-fn handed_over(
-    config: &smtp::ListenerConfig,
-    handed: &mut HandedOver,
-) -> Result<Vec<(TcpListener, SocketAddr)>, DaemonError> {
-    let socket = |ready| match ready {
-        Ready::Tcp(socket, address) => {
-            if address.port() == 465 && config.tls != smtp::ListenerTls::Implicit {
-                tracing::warn!(
-                    "clients expect TLS from the first byte on port 465: set tls = \"implicit\" in [listeners.{}]",
-                    config.name
-                );
-            }
-            Ok((socket, address))
-        }
-        Ready::Unix(_) => {
-            let error = std::io::Error::other("it is a unix socket, and SMTP needs one of TCP");
-            Err(DaemonError::HandedOver { name: config.name.clone(), error })
-        }
-    };
-    handed.give(&config.name)?.into_iter().map(socket).collect()
-}
-
-/// What clients were seen to do before the last stop.
-fn remembered(current: &Current) -> Conduct {
-    let config = &current.get().config;
-    let record = conduct::load(&config.conduct_file());
-    Conduct::from_record(record, |client| config.policy.clients.contains_key(client))
 }
 
 /// Deletes what ended longer ago than the configured history.

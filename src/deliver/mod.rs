@@ -56,6 +56,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ident::{SenderName, UpstreamName};
+use crate::outbound::TlsClient;
 use crate::secret::Secret;
 
 /// How messages are handed over, as configured.
@@ -185,22 +186,6 @@ pub enum TwilioFrom {
     From(String),
     /// A Messaging Service, `MG` and 32 hexadecimal digits.
     MessagingService(String),
-}
-
-/// A TLS client configuration. Equal when it is the same one: two that were built apart may trust different certificates.
-#[derive(Clone)]
-pub struct TlsClient(pub std::sync::Arc<rustls::ClientConfig>);
-
-impl PartialEq for TlsClient {
-    fn eq(&self, other: &Self) -> bool {
-        std::sync::Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl std::fmt::Debug for TlsClient {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsClient")
-    }
 }
 
 /// How to talk to an SMTP upstream.

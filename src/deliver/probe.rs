@@ -34,7 +34,7 @@ pub async fn probe_smtp(config: &SmtpConfig, hostname: &str, senders: &[ReverseP
     let opened = match open(config, hostname, &mut probe.tls).await {
         Ok(opened) => opened,
         Err(hand_over) => {
-            probe.obstacle = reason_of(hand_over);
+            probe.obstacle = hand_over.reason().cloned();
             return probe;
         }
     };
@@ -46,7 +46,7 @@ pub async fn probe_smtp(config: &SmtpConfig, hostname: &str, senders: &[ReverseP
             None => match open(config, hostname, &mut probe.tls).await {
                 Ok(opened) => opened,
                 Err(hand_over) => {
-                    probe.senders.push(reason_of(hand_over).map_or(Ok(()), Err));
+                    probe.senders.push(hand_over.reason().cloned().map_or(Ok(()), Err));
                     continue;
                 }
             },
@@ -101,26 +101,14 @@ async fn mail(opened: &mut Opened, sender: &ReversePath) -> Result<(), Reason> {
     let command = format!("MAIL FROM:<{address}>{parameters}\r\n");
     match opened.client.cmd(command.as_bytes()).await {
         Ok(reply) if (200..300).contains(&reply.code) => Ok(()),
-        Ok(reply) => reason_of(judge(Step::Mail, &reply)).map_or(Ok(()), Err),
-        Err(error) => reason_of(lost(Step::Mail, &error)).map_or(Ok(()), Err),
+        Ok(reply) => judge(Step::Mail, &reply).reason().cloned().map_or(Ok(()), Err),
+        Err(error) => lost(Step::Mail, &error).reason().cloned().map_or(Ok(()), Err),
     }
 }
 
 /// Forgets the transaction. `false`: the connection is of no further use.
 async fn reset(opened: &mut Opened) -> bool {
     matches!(opened.client.cmd(b"RSET\r\n").await, Ok(reply) if (200..300).contains(&reply.code))
-}
-
-fn reason_of(hand_over: HandOver) -> Option<Reason> {
-    match hand_over {
-        HandOver::Accepted { .. } | HandOver::Taken { .. } => None,
-        HandOver::Refused(reason)
-        | HandOver::Deferred(reason)
-        | HandOver::InDoubt(reason)
-        | HandOver::Unavailable(reason, _)
-        | HandOver::Unfit(reason)
-        | HandOver::SenderRefused(reason) => Some(reason),
-    }
 }
 
 /// A verifier that looks at the certificates and trusts none.

@@ -34,6 +34,21 @@ pub enum HandOver {
     SenderRefused(Reason),
 }
 
+impl HandOver {
+    /// Why it was not handed over; `None` where it was.
+    pub fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Accepted { .. } | Self::Taken { .. } => None,
+            Self::Refused(reason)
+            | Self::Deferred(reason)
+            | Self::InDoubt(reason)
+            | Self::Unavailable(reason, _)
+            | Self::Unfit(reason)
+            | Self::SenderRefused(reason) => Some(reason),
+        }
+    }
+}
+
 /// What a failure of the upstream means for its breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trip {

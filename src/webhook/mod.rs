@@ -30,6 +30,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use crate::ident::EndpointName;
+use crate::outbound::TlsClient;
 use crate::queue::{Audience, Subscription};
 
 /// The endpoints, as configured.
@@ -120,15 +121,5 @@ impl fmt::Display for Target {
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-/// A TLS client configuration.
-#[derive(Clone)]
-pub struct TlsClient(pub Arc<rustls::ClientConfig>);
-
-impl fmt::Debug for TlsClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TlsClient")
     }
 }

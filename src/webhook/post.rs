@@ -56,15 +56,9 @@ pub(super) struct Poster {
 
 impl Poster {
     pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
-        let client = Client::builder()
-            .tls_backend_preconfigured((*endpoint.tls.0).clone())
-            .user_agent(concat!("authrelay/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .http1_only()
-            .tcp_nodelay(true)
+        let client = endpoint
+            .tls
+            .http()
             .dns_resolver(Arc::new(endpoint.guard.clone()))
             .timeout(endpoint.timeout)
             .pool_idle_timeout(IDLE)
@@ -174,8 +168,9 @@ fn what_went_wrong(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbound::TlsClient;
     use crate::queue::Subscription;
-    use crate::webhook::{Guard, Network, RecipientForm, SigningKey, Target, TlsClient};
+    use crate::webhook::{Guard, Network, RecipientForm, SigningKey, Target};
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 

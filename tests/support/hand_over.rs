@@ -19,13 +19,5 @@ pub fn kind(hand_over: &HandOver) -> &'static str {
 }
 
 pub fn class(hand_over: &HandOver) -> Option<ReasonClass> {
-    match hand_over {
-        HandOver::Accepted { .. } | HandOver::Taken { .. } => None,
-        HandOver::Refused(reason)
-        | HandOver::Deferred(reason)
-        | HandOver::InDoubt(reason)
-        | HandOver::Unavailable(reason, _)
-        | HandOver::Unfit(reason)
-        | HandOver::SenderRefused(reason) => Some(reason.class),
-    }
+    hand_over.reason().map(|reason| reason.class)
 }

@@ -11,8 +11,9 @@ use crate::config::raw::{API_KEY_SECRET, AUTH_TOKEN, RawTwilio, RawUpstream};
 use crate::config::reader::At;
 use crate::config::value::web::BaseUrl;
 use crate::config::words::quote;
-use crate::deliver::{TlsClient, TwilioConfig, TwilioFrom, TwilioLogin};
+use crate::deliver::{TwilioConfig, TwilioFrom, TwilioLogin};
 use crate::mail::PhoneNumber;
+use crate::outbound::TlsClient;
 use crate::secret::Secret;
 
 const API: &str = "https://api.twilio.com";

@@ -11,10 +11,9 @@ use crate::config::value::web::HookUrl;
 use crate::config::words::quote;
 use crate::event::Topic;
 use crate::ident::{BusinessName, EndpointName};
+use crate::outbound::TlsClient;
 use crate::queue::Subscription;
-use crate::webhook::{
-    Config, Endpoint, Guard, Network, RecipientForm, SigningKey, Target, TlsClient, refuses,
-};
+use crate::webhook::{Config, Endpoint, Guard, Network, RecipientForm, SigningKey, Target, refuses};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_CONNECTIONS: usize = 4;

@@ -10,8 +10,7 @@ use super::fake_twilio::{ACCOUNT, AUTH_TOKEN, Act, FakeTwilio, Seen};
 use super::memory_store::Marking;
 use crate::clock::{Clock, Timestamp};
 use crate::deliver::{
-    BreakerConfig, BreakerStatus, TlsClient, TwilioConfig, TwilioFrom, TwilioLogin, UpstreamConfig,
-    UpstreamKind,
+    BreakerConfig, BreakerStatus, TwilioConfig, TwilioFrom, TwilioLogin, UpstreamConfig, UpstreamKind,
 };
 use crate::ident::{MessageId, UpstreamName};
 use crate::outcome::ReasonClass;
@@ -44,7 +43,7 @@ fn account(base_url: String) -> TwilioConfig {
         obfuscate_address: false,
         feedback: true,
         never: HashSet::new(),
-        tls: TlsClient(Arc::new(tls)),
+        tls: crate::outbound::TlsClient(Arc::new(tls)),
         connect: Duration::from_secs(2),
         answer: Duration::from_secs(2),
     }

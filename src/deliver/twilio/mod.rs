@@ -85,15 +85,9 @@ impl std::fmt::Debug for Twilio {
 
 impl Twilio {
     pub(super) fn new(config: TwilioConfig) -> Self {
-        let client = Client::builder()
-            .tls_backend_preconfigured((*config.tls.0).clone())
-            .user_agent(concat!("authrelay/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .http1_only()
-            .tcp_nodelay(true)
+        let client = config
+            .tls
+            .http()
             .connect_timeout(config.connect)
             .timeout(config.connect + config.answer)
             .pool_idle_timeout(IDLE)
