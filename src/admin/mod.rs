@@ -1,13 +1,16 @@
-//! The control interface: HTTP and JSON on a unix socket. The command line speaks it, and so will a listener for metrics
-//! and a status page: one router for all.
+//! The control interface: HTTP and JSON on a unix socket, for the command line; and what listeners show of it to those who
+//! run the daemon: metrics, health and the status page.
 //!
 //! Who may connect is the socket's file mode. Addresses are masked; the whole ones are shown only to the socket's owner
 //! and root, who ask for them.
 
 mod audit;
 mod clients;
+mod door;
 mod log;
+mod look;
 mod operate;
+mod page;
 mod reload;
 mod send_test;
 mod view;
@@ -17,14 +20,16 @@ mod webhooks;
 pub use crate::http::Problem;
 pub use audit::{AuditPage, DecisionView, StepView};
 pub use clients::{ClientView, ClientsView, StrangerView};
+pub use door::{Callers, Door};
 pub use log::{LogView, SetLog};
+pub use look::parse_recipient;
 pub use reload::{CertificateView, ReloadView, ReloadsView};
 pub use send_test::{SendTest, SendTestCode, Sent};
 pub use view::{
-    Acted, BurstView, EventView, ForeignHostView, ListView, MessageView, ObserveView, ReportsView,
-    StatusView, TraceView, UpstreamView,
+    Acted, BurstView, EventView, FlowView, ForeignHostView, ListView, MessageView, ObserveView, ReportsView,
+    StatusView, TraceView, UpstreamView, WouldRefuseView,
 };
-pub use watch::{Check, HealthView, Watch, watch_router};
+pub use watch::{Check, HealthView, Watch};
 pub use webhooks::{WebhookEnabled, WebhookTested, WebhookView, WebhooksView};
 
 use std::os::unix::fs::MetadataExt as _;
@@ -45,9 +50,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::ident::{BurstId, ClientName, EndpointName, MessageId};
-use crate::mail::{Address, Recipient};
-use crate::phone::{self, Country, PhoneError};
-use crate::queue::{Entry, History, Query, Queue, State as QueueState};
+use crate::metrics::CategoryFlow;
+use crate::phone::Country;
+use crate::queue::{Entry, Query, Queue, State as QueueState};
+use look::Target;
 
 /// What the router asks for things that are not in the queue.
 #[async_trait]
@@ -57,6 +63,12 @@ pub trait Daemon: Send + Sync + 'static {
 
     /// The listeners, as `name address`.
     fn listeners(&self) -> Vec<String>;
+
+    /// The name of this machine, as it is configured.
+    fn hostname(&self) -> String;
+
+    /// What happened in the last hour, by category.
+    fn last_hour(&self) -> Vec<CategoryFlow>;
 
     /// The clients that are only observed.
     fn observed(&self) -> Vec<ObserveView>;
@@ -127,7 +139,7 @@ const MOST_ROWS: usize = 1000;
 
 /// The control interface's routes.
 pub fn router(control: Control) -> Router {
-    let watched = watch_router(Arc::clone(&control.watch), None);
+    let watched = watch::router(Arc::clone(&control.watch));
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/clients", get(clients::handle))
@@ -148,6 +160,12 @@ pub fn router(control: Control) -> Router {
         .fallback(async || Problem::no_route())
         .with_state(control)
         .merge(watched)
+}
+
+/// What is found at a listener for those who run it: metrics, health and the status page. All of it is read-only.
+pub fn listener_router(control: Control, door: &Door) -> Router {
+    let watched = watch::router(Arc::clone(&control.watch));
+    door.before(watched.merge(page::router(control, door)))
 }
 
 /// Serves the router on a unix socket until `shutdown`.
@@ -200,25 +218,7 @@ impl<S: Send + Sync> FromRequestParts<S> for MaySeeAll {
 }
 
 async fn status(State(control): State<Control>) -> Result<Json<StatusView>, Problem> {
-    let now = control.clock.now();
-    let started = control.daemon.started();
-    let queue = control.queue.depth().await?;
-    let bursts = control.queue.open_bursts().await?;
-    Ok(Json(StatusView {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started: started.to_rfc3339(),
-        uptime_seconds: now.since(started).as_secs(),
-        oldest_seconds: queue.oldest.map(|oldest| now.since(oldest).as_secs()),
-        queue,
-        bursts: bursts.iter().map(BurstView::of).collect(),
-        upstreams: control.daemon.upstreams(),
-        listeners: control.daemon.listeners(),
-        observed: control.daemon.observed(),
-        reports: control.daemon.reports(),
-        foreign_hosts: control.daemon.foreign_hosts(),
-        reloads: control.daemon.reloads(),
-        certificates: control.daemon.certificates(),
-    }))
+    look::status(&control).await.map(Json)
 }
 
 #[derive(Debug, Deserialize)]
@@ -251,8 +251,7 @@ async fn list(
         id: None,
     };
     let shown = may_show(query.full, &whole)?;
-    let found = control.queue.find(wanted).await?;
-    Ok(Json(ListView { messages: found.iter().map(|entry| MessageView::of(entry, shown)).collect() }))
+    look::list(&control.queue, wanted, shown).await.map(Json)
 }
 
 fn may_show(full: bool, whole: &MaySeeAll) -> Result<bool, Problem> {
@@ -279,7 +278,7 @@ async fn show(
 ) -> Result<Json<TraceView>, Problem> {
     let UrlQuery(query) = query?;
     let shown = may_show(query.full, &whole)?;
-    traced(&control.queue, Target::Id(parse_id(&id)?), shown).await
+    look::traced(&control.queue, Target::Id(parse_id(&id)?), shown).await.map(Json)
 }
 
 #[derive(Debug, Deserialize)]
@@ -298,67 +297,7 @@ async fn trace(
     let UrlQuery(query) = query?;
     let shown = may_show(query.full, &whole)?;
     let target = Target::parse(&query.q, control.daemon.default_country())?;
-    traced(&control.queue, target, shown).await
-}
-
-/// What is looked for.
-enum Target {
-    Id(MessageId),
-    Recipient(Recipient),
-}
-
-impl Target {
-    fn parse(text: &str, country: Option<Country>) -> Result<Self, Problem> {
-        match text.trim().parse() {
-            Ok(id) => Ok(Self::Id(id)),
-            Err(_) => parse_recipient(text, country).map(Self::Recipient),
-        }
-    }
-}
-
-/// Reads a recipient as an operator writes it: a mail address, or a phone number in any form. Its text is never quoted.
-pub fn parse_recipient(text: &str, country: Option<Country>) -> Result<Recipient, Problem> {
-    let text = text.trim();
-    if text.contains('@') {
-        return match Address::parse(text) {
-            Ok(address) => Ok(Recipient::Mail(address)),
-            Err(_) => Err(Problem::invalid("this is not a mail address")),
-        };
-    }
-    match phone::parse(text, country) {
-        Ok(dialled) => Ok(Recipient::Phone(dialled.number)),
-        Err(PhoneError::NoCountry) => {
-            let hint = "this is a phone number without its country: write it like +12025550100, or set default_country";
-            Err(Problem::invalid(hint))
-        }
-        Err(PhoneError::Shape) => {
-            Err(Problem::invalid("this is not a message id, not a mail address and not a phone number"))
-        }
-    }
-}
-
-async fn traced(queue: &Queue, target: Target, shown: bool) -> Result<Json<TraceView>, Problem> {
-    let to_key = match &target {
-        Target::Id(_) => None,
-        Target::Recipient(recipient) => Some(queue.search_key(recipient)),
-    };
-    let (query, history) = match target {
-        Target::Id(id) => (Query { id: Some(id), limit: MOST_ROWS, ..Query::default() }, History::Id(id)),
-        Target::Recipient(recipient) => {
-            let key = queue.recipient_key(&recipient);
-            (Query { recipient_key: Some(key), limit: 20, ..Query::default() }, History::Recipient(key))
-        }
-    };
-    let found = queue.find(query).await?;
-    let events = queue.history(history).await?;
-    if found.is_empty() && events.is_empty() {
-        return Err(Problem::not_found("nothing is known of this id or recipient"));
-    }
-    Ok(Json(TraceView {
-        messages: found.iter().map(|entry| MessageView::of(entry, shown)).collect(),
-        events: events.iter().map(|event| EventView::of(event, shown)).collect(),
-        to_key,
-    }))
+    look::traced(&control.queue, target, shown).await.map(Json)
 }
 
 fn parse_id(text: &str) -> Result<MessageId, Problem> {

@@ -1,11 +1,15 @@
 //! What the control interface shows: the JSON forms, shared with the command line.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{CertificateView, ReloadsView};
+use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::ident::UpstreamName;
 use crate::mail::Recipient;
+use crate::metrics::{CategoryFlow, WouldRefuse};
 use crate::outcome::Reason;
 use crate::queue::{Depth, Entry, OpenBurst};
 
@@ -14,6 +18,9 @@ use crate::queue::{Depth, Entry, OpenBurst};
 pub struct StatusView {
     /// The version of the daemon.
     pub version: String,
+    /// The name of its machine.
+    #[serde(default)]
+    pub hostname: String,
     /// When it began (RFC 3339).
     pub started: String,
     /// How long it has been running.
@@ -22,6 +29,9 @@ pub struct StatusView {
     pub queue: Depth,
     /// How old the oldest waiting message is.
     pub oldest_seconds: Option<u64>,
+    /// What happened in the last hour (or since the daemon began), by category.
+    #[serde(default)]
+    pub last_hour: Vec<FlowView>,
     /// The bursts that go on or still hold something, newest first.
     #[serde(default)]
     pub bursts: Vec<BurstView>,
@@ -124,6 +134,12 @@ pub struct UpstreamView {
     pub retry_at: Option<String>,
     /// Attempts under way.
     pub in_flight: usize,
+    /// Connections that are open, in use or not.
+    #[serde(default)]
+    pub connections: usize,
+    /// Since when its state is as it is (RFC 3339).
+    #[serde(default)]
+    pub since: String,
 }
 
 /// A client under observation.
@@ -133,6 +149,81 @@ pub struct ObserveView {
     pub client: String,
     /// Until when (RFC 3339).
     pub until: String,
+    /// What it sent since the daemon began that enforcement would have refused, the most frequent first.
+    #[serde(default)]
+    pub would_refuse: Vec<WouldRefuseView>,
+}
+
+/// Messages that passed only because their client is observed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WouldRefuseView {
+    /// What they are.
+    pub category: String,
+    /// What decided that.
+    pub rule: String,
+    /// How many, one for each recipient.
+    pub messages: u64,
+    /// When the last one came (RFC 3339).
+    pub last: String,
+    /// The id of that one.
+    pub example: String,
+}
+
+impl WouldRefuseView {
+    /// The form of what is known.
+    pub fn of(seen: &WouldRefuse) -> Self {
+        Self {
+            category: seen.category.to_string(),
+            rule: seen.rule.clone(),
+            messages: seen.messages,
+            last: Timestamp::from_millis(seen.last).to_rfc3339(),
+            example: seen.example.to_string(),
+        }
+    }
+}
+
+/// What happened to messages of one category in the last hour.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FlowView {
+    /// The category.
+    pub category: String,
+    /// Accepted and queued.
+    pub received: u64,
+    /// Handed over to an upstream.
+    pub handed_over: u64,
+    /// Not accepted.
+    pub refused: u64,
+    /// Accepted, and by policy not handed over.
+    pub suppressed: u64,
+    /// Accepted and held.
+    pub held: u64,
+    /// Attempts after which another one had to be made.
+    pub deferred: u64,
+    /// Failed, expired, or of unknown end.
+    pub failed: u64,
+    /// Half of those handed over took no longer than this after their acceptance.
+    pub half_within_ms: Option<u64>,
+    /// All of them took no longer than this.
+    pub all_within_ms: Option<u64>,
+}
+
+impl FlowView {
+    /// The form of a category's hour.
+    pub fn of(flow: &CategoryFlow) -> Self {
+        let millis = |took: Option<Duration>| took.and_then(|took| u64::try_from(took.as_millis()).ok());
+        Self {
+            category: flow.category.to_string(),
+            received: flow.received,
+            handed_over: flow.handed_over,
+            refused: flow.refused,
+            suppressed: flow.suppressed,
+            held: flow.held,
+            deferred: flow.deferred,
+            failed: flow.failed,
+            half_within_ms: millis(flow.half_within),
+            all_within_ms: millis(flow.all_within),
+        }
+    }
 }
 
 /// `GET /v1/queue`

@@ -10,6 +10,7 @@ use super::{CertificateStatus, LastReload, ReloadCause, ReloadError, ReloadStatu
 use crate::admin::{
     CertificateView, ClientsView, Daemon, ForeignHostView, LogView, ObserveView, Problem, ReloadView,
     ReloadsView, ReportsView, SendTest, SendTestCode, Sent, SetLog, UpstreamView, WebhookTested, WebhookView,
+    WouldRefuseView,
 };
 use crate::callback::Handler as _;
 use crate::certificate;
@@ -22,10 +23,11 @@ use crate::guard::links::Taken;
 use crate::guard::seen::Counted;
 use crate::ident::{BusinessName, CategoryName, ClientName, EndpointName, ListenerName, MessageId};
 use crate::mail::{Envelope, Message, ReversePath};
+use crate::metrics::{CategoryFlow, Messages};
 use crate::otp::{Handler as _, Request, Status};
 use crate::phone::Country;
 use crate::pipeline::{self, Pipeline};
-use crate::policy::{Origin, Submission, Text, TextLimits};
+use crate::policy::{Client, Origin, Submission, Text, TextLimits};
 use crate::queue::Entry;
 use crate::reception::{Codes, ReportCounts, Reports};
 use crate::secret::{RandomError, Secret, random};
@@ -38,6 +40,7 @@ pub(super) struct View {
     pub(super) current: Current,
     pub(super) delivery: deliver::Monitor,
     pub(super) listeners: Vec<String>,
+    pub(super) messages: Arc<Messages>,
     pub(super) pipeline: Pipeline,
     pub(super) codes: Arc<Codes>,
     pub(super) reports: Arc<Reports>,
@@ -66,9 +69,24 @@ impl Daemon for View {
         let clients = snapshot.pipeline.policy.clients.values();
         let observed =
             clients.filter_map(|client| Some((client, client.observe_until.filter(|until| *until > now)?)));
-        observed
-            .map(|(client, until)| ObserveView { client: client.name.to_string(), until: until.to_rfc3339() })
-            .collect()
+        let all = self.messages.would_refuse();
+        let would_refuse = |name: &ClientName| {
+            all.iter().filter(|seen| seen.client == *name).map(WouldRefuseView::of).collect()
+        };
+        let view = |(client, until): (&Arc<Client>, Timestamp)| ObserveView {
+            client: client.name.to_string(),
+            until: until.to_rfc3339(),
+            would_refuse: would_refuse(&client.name),
+        };
+        observed.map(view).collect()
+    }
+
+    fn hostname(&self) -> String {
+        self.current.get().config.hostname.clone()
+    }
+
+    fn last_hour(&self) -> Vec<CategoryFlow> {
+        self.messages.last_hour(self.clock.now().as_millis())
     }
 
     fn reports(&self) -> Option<ReportsView> {
@@ -380,5 +398,7 @@ fn upstream_view(status: &UpstreamStatus, kind: Option<&UpstreamKind>) -> Upstre
         reason: status.last_failure.as_ref().filter(|_| down).map(ToString::to_string),
         retry_at,
         in_flight: status.in_flight,
+        connections: status.connections,
+        since: status.since.to_rfc3339(),
     }
 }

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::DaemonError;
 use super::handed::{HandedOver, Ready};
 use super::socket::{self, Owner};
-use crate::admin::{Watch, watch_router};
-use crate::http::{Bind, Interface, Limits, ListenerConfig, Socket, TlsSource, serve};
+use super::tls::Certificates;
+use crate::admin::{self, Callers, Control, Door};
+use crate::http::{Bind, Interface, Limits, ListenerConfig, Socket, serve};
 use crate::ident::ListenerName;
 use crate::reception::{Codes, Reports};
-use crate::secret::Digest;
 use crate::{callback, otp};
 
 /// An HTTP listener that was bound.
@@ -70,17 +70,27 @@ fn name(interface: Interface) -> &'static str {
 pub(super) struct Interfaces {
     pub codes: Arc<Codes>,
     pub reports: Arc<Reports>,
-    pub watch: Arc<dyn Watch>,
+    pub control: Control,
+    pub hostname: String,
 }
 
 impl Interfaces {
-    fn router(&self, serves: &[Interface], password: Option<Digest>) -> Router {
+    fn router(&self, bound: &Bound) -> Router {
         let router = |interface: &Interface| match interface {
             Interface::Otp => otp::router(Arc::<Codes>::clone(&self.codes)),
             Interface::Callback => callback::router(Arc::<Reports>::clone(&self.reports)),
-            Interface::Admin => watch_router(Arc::clone(&self.watch), password),
+            Interface::Admin => admin::listener_router(self.control.clone(), &self.door(bound)),
         };
-        serves.iter().map(router).reduce(Router::merge).unwrap_or_default()
+        bound.listener.serves.iter().map(router).reduce(Router::merge).unwrap_or_default()
+    }
+
+    fn door(&self, bound: &Bound) -> Door {
+        let callers = match (&bound.config.client_ca, &bound.socket) {
+            (Some(_), _) => Callers::WithCertificates,
+            (None, Socket::Tcp(_)) => Callers::OverTcp,
+            (None, Socket::Unix(_)) => Callers::OverFile,
+        };
+        Door { password: bound.config.password, callers, hostname: self.hostname.clone() }
     }
 }
 
@@ -89,7 +99,7 @@ pub(super) struct Bound {
     pub listener: HttpListener,
     socket: Socket,
     limits: Limits,
-    password: Option<Digest>,
+    config: ListenerConfig,
     /// The file of a socket of our own, to be removed at the end.
     file: Option<PathBuf>,
 }
@@ -113,10 +123,11 @@ pub(super) async fn bind(config: ListenerConfig, handed: &mut HandedOver) -> Res
         }
     };
     let bound = |(socket, address, file)| {
-        let ListenerConfig { name, bind: _, tls, serves, password } = config.clone();
+        let config = config.clone();
+        let ListenerConfig { name, tls, serves, .. } = config.clone();
         let listener = HttpListener { name, address, tls, serves };
         tracing::info!(listener = %listener.name, address = %listener.address, tls, "listening");
-        Bound { listener, socket, limits: Limits::default(), password, file }
+        Bound { listener, socket, limits: Limits::default(), config, file }
     };
     Ok(sockets.into_iter().map(bound).collect())
 }
@@ -141,13 +152,13 @@ fn handed_over(
 /// Serves a listener until `shutdown`, then removes its socket's file.
 pub(super) async fn run(
     bound: Bound,
-    tls: TlsSource,
+    certificates: Certificates,
     interfaces: Arc<Interfaces>,
     shutdown: CancellationToken,
 ) {
-    let Bound { listener, socket, limits, password, file } = bound;
-    let tls = listener.tls.then_some(tls);
-    let router = interfaces.router(&listener.serves, password);
+    let router = interfaces.router(&bound);
+    let Bound { listener, socket, limits, config, file } = bound;
+    let tls = listener.tls.then(|| certificates.for_http(config.client_ca));
     serve(socket, listener.name, tls, limits, router, shutdown).await;
     if let Some(path) = file
         && let Err(error) = std::fs::remove_file(&path)

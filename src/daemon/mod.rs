@@ -129,7 +129,7 @@ impl Daemon {
         let reloads = Reloads::new(source, parts, clock);
         let watch: Arc<dyn admin::Watch> = Arc::new(watch::Watcher {
             queue: Arc::clone(&queue),
-            messages: store.messages,
+            messages: Arc::clone(&store.messages),
             delivery: delivery.monitor(),
             server,
             store: store.stats.clone(),
@@ -139,18 +139,34 @@ impl Daemon {
             clock,
             started: clock.now(),
         });
-        let interfaces = Arc::new(start::interfaces(&current, &pipeline, &queue, &delivery, &watch, clock));
-        let tls = certificates.for_http();
-        let http = start::http_listeners(
-            &first.config.http,
-            &mut handed,
-            &tls,
-            &interfaces,
-            &sessions,
-            &stops.listening,
-        )
-        .await?;
+        let (codes, reports) = start::texts(&current, &pipeline, &queue, &delivery, clock);
+        let bound = start::http_listeners(&first.config.http, &mut handed).await?;
+        let http: Vec<HttpListener> = bound.iter().map(|bound| bound.listener.clone()).collect();
         handed.tell_left_over();
+        let smtp = listeners.iter().map(|(name, address)| format!("{name} {address}"));
+        let view = control::View {
+            current: current.clone(),
+            delivery: delivery.monitor(),
+            listeners: smtp.chain(http.iter().map(ToString::to_string)).collect(),
+            messages: store.messages,
+            pipeline: pipeline.clone(),
+            codes: Arc::clone(&codes),
+            reports: Arc::clone(&reports),
+            conduct: Arc::clone(&conduct),
+            webhooks: webhooks.monitor(),
+            reloads: reloads.clone(),
+            clock,
+            started: clock.now(),
+        };
+        let control =
+            admin::Control { queue: Arc::clone(&queue), daemon: Arc::new(view), watch, clock };
+        let hostname = first.config.hostname.clone();
+        let interfaces =
+            Arc::new(http::Interfaces { codes, reports, control: control.clone(), hostname });
+        for bound in bound {
+            let (certificates, interfaces) = (certificates.clone(), Arc::clone(&interfaces));
+            sessions.spawn(http::run(bound, certificates, interfaces, stops.listening.clone()));
+        }
         let daemon = Self {
             queue,
             delivery,
@@ -166,7 +182,7 @@ impl Daemon {
             store_pulse: store.pulse,
         };
         daemon.tasks.spawn(keeper.run(daemon.stops.control.clone()));
-        daemon.open_to_operators(&current, pipeline, &interfaces, conduct, clock)?;
+        daemon.open_to_operators(&current, pipeline, control, conduct)?;
         Ok(daemon)
     }
 
@@ -175,32 +191,11 @@ impl Daemon {
         &self,
         current: &Current,
         pipeline: Pipeline,
-        interfaces: &http::Interfaces,
+        control: admin::Control,
         conduct: Arc<Conduct>,
-        clock: Clock,
     ) -> Result<(), DaemonError> {
-        let smtp = self.listeners.iter().map(|(name, address)| format!("{name} {address}"));
-        let view = control::View {
-            current: current.clone(),
-            delivery: self.delivery.monitor(),
-            listeners: smtp.chain(self.http.iter().map(ToString::to_string)).collect(),
-            pipeline: pipeline.clone(),
-            codes: Arc::clone(&interfaces.codes),
-            reports: Arc::clone(&interfaces.reports),
-            conduct: Arc::clone(&conduct),
-            webhooks: self.webhooks.monitor(),
-            reloads: self.reloads.clone(),
-            clock,
-            started: clock.now(),
-        };
-        let queue = || Arc::clone(&self.queue);
+        let (queue, clock) = (|| Arc::clone(&self.queue), control.clock);
         let stop = || self.stops.control.clone();
-        let control = admin::Control {
-            queue: queue(),
-            daemon: Arc::new(view),
-            watch: Arc::clone(&interfaces.watch),
-            clock,
-        };
         let control_path = current.get().config.control_socket.clone();
         let socket = socket::bind(&control_path, CONTROL_MODE, socket::Owner::Control)?;
         self.tasks.spawn(admin::serve(socket, control_path, control, stop()));

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::handed::{HandedOver, Ready};
-use super::{DaemonError, HttpListener, http, writer};
+use super::{DaemonError, http, writer};
 use crate::client::Gate;
 use crate::clock::Clock;
 use crate::conduct::{self, Conduct};
@@ -19,25 +19,24 @@ use crate::queue::{Outbox, Queue};
 use crate::reception::{Codes, Reception, Reports};
 use crate::snapshot::Current;
 use crate::webhook::Webhooks;
-use crate::{admin, smtp};
+use crate::smtp;
 
 /// How many passwords that people chose are checked at once.
 const PASSWORD_CHECKS: usize = 4;
 
-pub(super) fn interfaces(
+/// What takes codes, and what takes the provider's reports of them.
+pub(super) fn texts(
     current: &Current,
     pipeline: &Pipeline,
     queue: &Arc<Queue>,
     delivery: &Delivery,
-    watch: &Arc<dyn admin::Watch>,
     clock: Clock,
-) -> http::Interfaces {
+) -> (Arc<Codes>, Arc<Reports>) {
     let (current, queue, providers) = (|| current.clone(), || Arc::clone(queue), delivery.monitor());
-    http::Interfaces {
-        codes: Arc::new(Codes::new(current(), pipeline.clone(), queue(), providers, clock)),
-        reports: Arc::new(Reports::new(current(), queue(), clock)),
-        watch: Arc::clone(watch),
-    }
+    (
+        Arc::new(Codes::new(current(), pipeline.clone(), queue(), providers, clock)),
+        Arc::new(Reports::new(current(), queue(), clock)),
+    )
 }
 
 pub(super) fn reception(
@@ -96,20 +95,14 @@ pub(super) async fn smtp_listeners(
     Ok(listeners)
 }
 
+/// Binds the HTTP listeners; connections wait until they are served.
 pub(super) async fn http_listeners(
     configs: &[crate::http::ListenerConfig],
     handed: &mut HandedOver,
-    tls: &crate::http::TlsSource,
-    interfaces: &Arc<http::Interfaces>,
-    sessions: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<Vec<HttpListener>, DaemonError> {
+) -> Result<Vec<http::Bound>, DaemonError> {
     let mut listeners = Vec::new();
     for config in configs {
-        for bound in http::bind(config.clone(), handed).await? {
-            listeners.push(bound.listener.clone());
-            sessions.spawn(http::run(bound, Arc::clone(tls), Arc::clone(interfaces), stop.clone()));
-        }
+        listeners.extend(http::bind(config.clone(), handed).await?);
     }
     Ok(listeners)
 }

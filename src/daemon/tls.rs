@@ -1,6 +1,7 @@
 //! The listeners' certificate: the configured one, or a self-signed one made at the first start. Every handshake asks for the
 //! one of the moment.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -52,6 +53,8 @@ pub(super) struct Shown {
     smtp: Option<Arc<ServerConfig>>,
     /// For HTTP, where they are known by their tokens.
     http: Option<Arc<ServerConfig>>,
+    /// For HTTP listeners whose callers may be known by their certificates, by the file of the authorities.
+    vouching: BTreeMap<PathBuf, Arc<ServerConfig>>,
     /// Of everything that went into it.
     content: Option<Digest>,
     files: Vec<CertificateStatus>,
@@ -73,6 +76,8 @@ struct Spec {
     pair: Option<(PathBuf, PathBuf)>,
     client_ca: Option<PathBuf>,
     by_fingerprint: bool,
+    /// The authorities of HTTP listeners.
+    http_ca: BTreeSet<PathBuf>,
 }
 
 impl Shown {
@@ -94,6 +99,7 @@ impl Certificates {
         let changed = before.content != shown.content;
         if !changed {
             (shown.smtp, shown.http) = (before.smtp.clone(), before.http.clone());
+            shown.vouching = before.vouching.clone();
         }
         self.0.store(Arc::new(shown));
         changed
@@ -108,7 +114,8 @@ impl Certificates {
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         let shown = self.0.load();
         let (certificate, key) = shown.spec.pair.clone().unzip();
-        [certificate, key, shown.spec.client_ca.clone()].into_iter().flatten().collect()
+        let of_all = [certificate, key, shown.spec.client_ca.clone()].into_iter().flatten();
+        of_all.chain(shown.spec.http_ca.iter().cloned()).collect()
     }
 
     /// How long they are good for.
@@ -121,9 +128,13 @@ impl Certificates {
         Arc::new(move || shown.load().smtp.clone())
     }
 
-    pub(super) fn for_http(&self) -> http::TlsSource {
+    /// For an HTTP listener with these authorities, or without any.
+    pub(super) fn for_http(&self, client_ca: Option<PathBuf>) -> http::TlsSource {
         let shown = Arc::clone(&self.0);
-        Arc::new(move || shown.load().http.clone())
+        Arc::new(move || match &client_ca {
+            None => shown.load().http.clone(),
+            Some(path) => shown.load().vouching.get(path).cloned(),
+        })
     }
 }
 
@@ -139,15 +150,19 @@ pub(super) fn load(config: &Config) -> Result<Shown, CertificateError> {
     load_spec(Spec {
         client_ca: config.tls.as_ref().and_then(|files| files.client_ca.clone()).filter(|_| pair.is_some()),
         by_fingerprint: config.clients.clients.iter().any(|access| !access.certificates.is_empty()),
+        http_ca: config.http.iter().filter_map(|listener| listener.client_ca.clone()).collect(),
         pair,
     })
 }
 
 fn load_spec(spec: Spec) -> Result<Shown, CertificateError> {
     let Some((certificate, key_file)) = &spec.pair else {
-        return Ok(Shown { spec, smtp: None, http: None, content: None, files: Vec::new() });
+        let vouching = BTreeMap::new();
+        return Ok(Shown { spec, smtp: None, http: None, vouching, content: None, files: Vec::new() });
     };
     let authorities = spec.client_ca.as_deref().map(read).transpose()?;
+    let vouchers: Vec<(&PathBuf, Vec<u8>)> =
+        spec.http_ca.iter().map(|path| Ok((path, read(path)?))).collect::<Result<_, CertificateError>>()?;
     let clients = match &authorities {
         Some(authorities) => ClientCertificates::SignedBy(authorities),
         None if spec.by_fingerprint => ClientCertificates::ByFingerprint,
@@ -159,17 +174,27 @@ fn load_spec(spec: Spec) -> Result<Shown, CertificateError> {
         made.map(Arc::new).map_err(|error| CertificateError::Content { path: certificate.clone(), error })
     };
     let (smtp, http) = (made(clients)?, made(ClientCertificates::Ignored)?);
+    let mut vouching = BTreeMap::new();
+    for (path, pem) in &vouchers {
+        vouching.insert((*path).clone(), made(ClientCertificates::SignedBy(pem))?);
+    }
     let status = |path: &PathBuf, pem: &[u8]| CertificateStatus {
         path: path.clone(),
         expires: certificate::first_end(pem),
     };
     let mut files = vec![status(certificate, &chain)];
     files.extend(spec.client_ca.as_ref().zip(authorities.as_ref()).map(|(path, pem)| status(path, pem)));
-    let parts: [&[u8]; 4] =
-        [&chain, &key, authorities.as_deref().unwrap_or_default(), &[u8::from(spec.by_fingerprint)]];
-    let digests = parts.map(|part| *Digest::sha256(part).as_bytes());
+    files.extend(vouchers.iter().map(|(path, pem)| status(path, pem)));
+    let by_fingerprint = [u8::from(spec.by_fingerprint)];
+    let mut parts: Vec<&[u8]> =
+        vec![&chain, &key, authorities.as_deref().unwrap_or_default(), &by_fingerprint];
+    for (path, pem) in &vouchers {
+        parts.extend([path.as_os_str().as_encoded_bytes(), pem]);
+    }
+    let digests: Vec<[u8; 32]> = parts.iter().map(|part| *Digest::sha256(part).as_bytes()).collect();
     let content = Some(Digest::sha256(digests.as_flattened()));
-    Ok(Shown { smtp: Some(smtp), http: Some(http), content, files, spec })
+    drop(vouchers);
+    Ok(Shown { smtp: Some(smtp), http: Some(http), vouching, content, files, spec })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Limits;
+use super::{Limits, Vouched};
 use super::answer::{Answer, answer, no_place};
 
 /// The most bytes of a request line and its header.
@@ -39,6 +39,16 @@ pub(super) enum Answers {
     Routed(Router),
     /// There is no place for it: `503`.
     NoPlace,
+}
+
+impl Answers {
+    /// The same for a caller whose certificate was vouched for.
+    pub(super) fn vouched(self) -> Self {
+        match self {
+            Self::Routed(router) => Self::Routed(router.layer(axum::Extension(Vouched))),
+            Self::NoPlace => Self::NoPlace,
+        }
+    }
 }
 
 /// Encrypts the connection. `None` when the handshake fails or takes too long.

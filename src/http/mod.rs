@@ -27,10 +27,16 @@ pub struct ListenerConfig {
     pub tls: bool,
     /// What is found there.
     pub serves: Vec<Interface>,
-    /// The SHA-256 digest of the password that the admin interface asks for; `None`: none. Always there where other
-    /// machines reach that interface.
+    /// The SHA-256 digest of the password that the admin interface asks for; `None`: none. Where other machines reach that
+    /// interface, this or `client_ca` is always there.
     pub password: Option<Digest>,
+    /// The file of the authorities (PEM) whose certificates let callers in to the admin interface as the password does.
+    pub client_ca: Option<PathBuf>,
 }
+
+/// Marks the requests of a caller whose certificate the listener's authorities vouch for.
+#[derive(Debug, Clone, Copy)]
+pub struct Vouched;
 
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -146,7 +146,10 @@ impl Guest {
             encrypted = handshake(stream, tls, &self.limits) => encrypted,
         };
         if let Some(encrypted) = encrypted {
-            converse(encrypted, self.answers, self.limits, self.shutdown).await;
+            // A certificate is asked for only where authorities can vouch for it, and a wrong one ends the handshake.
+            let is_vouched_for = encrypted.get_ref().1.peer_certificates().is_some();
+            let answers = if is_vouched_for { self.answers.vouched() } else { self.answers };
+            converse(encrypted, answers, self.limits, self.shutdown).await;
         }
     }
 }

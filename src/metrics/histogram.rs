@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// The upper ends of the buckets, in milliseconds. Fine where a person waits for a code (to ten seconds), then up to the
 /// lives of the categories: ten minutes, an hour, a day.
-const ENDS: [u64; 16] = [
+pub(super) const ENDS: [u64; 16] = [
     10, 50, 100, 250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000, 3_600_000,
     21_600_000, 86_400_000,
 ];

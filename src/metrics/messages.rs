@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Counter, Family, Histogram, Page};
+use super::{CategoryFlow, Counter, Family, Flow, Histogram, Observed, Page, WouldRefuse};
 use crate::event::{Event, Kind};
 use crate::ident::CategoryName;
 use crate::mail::Recipient;
@@ -19,6 +19,8 @@ pub struct Messages {
     took: Family<Histogram>,
     within_half_life: Family<Counter>,
     texts: Family<Counter>,
+    flow: Flow,
+    observed: Observed,
     lives: Lives,
 }
 
@@ -31,6 +33,8 @@ impl Messages {
             took: Family::new(&["category"]),
             within_half_life: Family::new(&["category"]),
             texts: Family::new(&["country", "event"]),
+            flow: Flow::default(),
+            observed: Observed::default(),
             lives,
         }
     }
@@ -40,6 +44,8 @@ impl Messages {
         let about = &event.subject;
         let (kind, category, client) = (event.kind.as_str(), about.category.as_str(), about.client.as_str());
         self.events.of(&[kind, category, client]).one();
+        self.flow.count(event);
+        self.observed.count(event);
         if event.kind == Kind::Refused {
             self.refused.of(&[&about.rule, category, client]).one();
         }
@@ -54,6 +60,16 @@ impl Messages {
             let country = phone::parse(number.as_str(), None).ok().and_then(|dialled| dialled.country);
             self.texts.of(&[country.as_ref().map_or("none", Country::as_str), kind]).one();
         }
+    }
+
+    /// The last hour until `now` (milliseconds since the epoch), by category.
+    pub fn last_hour(&self, now: i64) -> Vec<CategoryFlow> {
+        self.flow.last_hour(now)
+    }
+
+    /// What passed only because its client is observed.
+    pub fn would_refuse(&self) -> Vec<WouldRefuse> {
+        self.observed.list()
     }
 
     /// Writes the counts.

@@ -366,7 +366,7 @@ impl Queue {
         self.store.find(query).await
     }
 
-    /// The events of a message or a recipient, oldest first.
+    /// The events of a message, of a recipient, or the latest of all, oldest first.
     pub async fn history(&self, of: History) -> Result<Vec<Event>, StoreError> {
         self.store.history(of).await
     }

@@ -38,6 +38,9 @@ pub(super) fn http(text: &mut Text, listeners: &[ListenerConfig]) {
         if listener.password.is_some() {
             text.line("# password_sha256: set");
         }
+        if let Some(client_ca) = &listener.client_ca {
+            text.path("client_ca", client_ca);
+        }
     }
 }
 

@@ -24,6 +24,7 @@ pub(in crate::config) struct RawHttp {
     pub(in crate::config) tls: Option<At<bool>>,
     pub(in crate::config) serves: Option<At<Vec<At<Interface>>>>,
     pub(in crate::config) password_sha256: Option<At<Digest>>,
+    pub(in crate::config) client_ca: Option<At<String>>,
     /// Whether `address` is there, right or wrong.
     pub(in crate::config) has_address: bool,
 }
@@ -38,6 +39,7 @@ impl RawHttp {
             tls: table.choice("tls", &[("off", false), ("on", true)]),
             serves: table.list("serves", interface),
             password_sha256: table.hidden("password_sha256", admin_password),
+            client_ca: table.text("client_ca"),
         };
         if let Some(mode) = raw.socket_mode.as_ref().filter(|_| !table.has("socket")) {
             report.error(&mode.span, "`socket_mode` has no effect without `socket`").help("set socket");
@@ -55,6 +57,7 @@ impl RawHttp {
             tls: None,
             serves: None,
             password_sha256: None,
+            client_ca: None,
             has_address: false,
         }
     }

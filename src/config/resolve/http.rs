@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::listener::collide;
-use super::{Context, SOCKET_PATH_MOST, or};
+use super::{Context, SOCKET_PATH_MOST, or, server_tls};
 use crate::config::problem::Span;
 use crate::config::raw::{RawHttp, RawListener, Section};
 use crate::config::reader::At;
@@ -52,7 +52,9 @@ pub(super) fn listeners(
         let serves = serves(cx, raw, &bind);
         let tls = tls(cx, name, raw, &bind);
         let password = password(cx, name, raw, &bind, &serves);
-        listeners.push(ListenerConfig { name: ListenerName::new(&name.value), bind, tls, serves, password });
+        let client_ca = client_ca(cx, raw, tls, &serves);
+        let name = ListenerName::new(&name.value);
+        listeners.push(ListenerConfig { name, bind, tls, serves, password, client_ca });
     }
     listeners
 }
@@ -178,7 +180,23 @@ fn is_admin_only(raw: &RawHttp) -> bool {
     })
 }
 
-/// What other machines reach of the admin interface has a password.
+/// The authorities whose certificates let callers in to the admin interface.
+fn client_ca(cx: &Context<'_>, raw: &RawHttp, tls: bool, serves: &[Interface]) -> Option<PathBuf> {
+    let at = raw.client_ca.as_ref()?;
+    server_tls::authorities(cx, at);
+    if !serves.contains(&Interface::Admin) {
+        cx.report
+            .error(&at.span, "`client_ca` has no effect without \"admin\" in `serves`")
+            .help("remove it; applications have tokens, and the callback is signed");
+    } else if !tls {
+        cx.report
+            .error(&at.span, "without TLS nobody can show a certificate, so that nobody could come in")
+            .help("set tls = \"on\", or remove client_ca");
+    }
+    Some(cx.path(at))
+}
+
+/// What other machines reach of the admin interface has a password, or asks for certificates.
 fn password(
     cx: &Context<'_>,
     name: &At<String>,
@@ -194,15 +212,15 @@ fn password(
                 .error(&at.span, "`password_sha256` has no effect without \"admin\" in `serves`")
                 .help("remove it; applications have tokens, and the callback is signed");
         }
-        None if is_admin && open => {
+        None if is_admin && open && raw.client_ca.is_none() => {
             let span = raw.serves.as_ref().map_or(&name.span, |at| &at.span);
             let message = format!(
-                "listener {} would show the metrics to every machine that reaches it",
+                "listener {} would show metrics and status page to every machine that reaches it",
                 quote(&name.value)
             );
             cx.report
                 .error(span, message)
-                .help("set password_sha256, or listen on 127.0.0.1 or a socket; `openssl rand -hex 32` makes a password, `printf %s PASSWORD | sha256sum` its digest");
+                .help("set password_sha256 or client_ca, or listen on 127.0.0.1 or a socket; `openssl rand -hex 32` makes a password, `printf %s PASSWORD | sha256sum` its digest");
         }
         Some(_) | None => {}
     }

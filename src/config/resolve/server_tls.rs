@@ -15,8 +15,7 @@ use crate::config::words::quote;
 pub(super) fn files(cx: &Context<'_>, raw: &RawServerTls) -> Option<TlsFiles> {
     let client_ca = raw.client_ca.as_ref();
     if let Some(client_ca) = client_ca {
-        certificates(cx, client_ca);
-        warn_of_end(cx, client_ca);
+        authorities(cx, client_ca);
     }
     match (&raw.certificate, &raw.key) {
         (Some(certificate), Some(key)) => {
@@ -36,6 +35,12 @@ pub(super) fn files(cx: &Context<'_>, raw: &RawServerTls) -> Option<TlsFiles> {
             None
         }
     }
+}
+
+/// Looks at the authorities of clients.
+pub(super) fn authorities(cx: &Context<'_>, path: &At<String>) {
+    certificates(cx, path);
+    warn_of_end(cx, path);
 }
 
 /// The certificates of a PEM file; at least one, or `None` and a report.

@@ -113,6 +113,8 @@ pub enum History {
     Id(MessageId),
     /// Of everything for the recipient with this key: the latest, at most a thousand.
     Recipient(Digest),
+    /// The latest events of all messages, at most so many.
+    Latest(u32),
 }
 
 /// How full the queue is.
@@ -177,7 +179,7 @@ pub trait Store: Send + Sync + 'static {
     /// The stored bytes of a mail, where they are still kept.
     async fn message(&self, id: MessageId) -> Result<Option<Bytes>, StoreError>;
 
-    /// The events of a message and its submission, or of everything for one recipient, oldest first.
+    /// The events of a message and its submission, of everything for one recipient, or the latest of all, oldest first.
     async fn history(&self, of: History) -> Result<Vec<Event>, StoreError>;
 
     /// What was decided of messages, in the order in which it was decided; `None` where a record can't be opened.

@@ -122,7 +122,8 @@ impl Work<'_> {
     }
 }
 
-/// The events of a message, of all messages of a submission, or of all messages for a recipient, oldest first.
+/// The events of a message, of all messages of a submission, of all messages for a recipient, or the latest of all, oldest
+/// first.
 pub(super) fn history(conn: &Connection, keyring: &Keyring, of: History) -> Result<Vec<Event>, StoreError> {
     let (rows, mut found) = match of {
         History::Id(id) => (numbers(conn, id)?, loose(conn, keyring, LOOSE_BY_ID, id.as_bytes())?),
@@ -130,12 +131,38 @@ pub(super) fn history(conn: &Connection, keyring: &Keyring, of: History) -> Resu
             let rows = select_numbers(conn, NUMBERS_BY_RECIPIENT, key.as_bytes())?;
             (rows, loose(conn, keyring, LOOSE_BY_RECIPIENT, key.as_bytes())?)
         }
+        History::Latest(most) => return latest(conn, keyring, most),
     };
     for number in rows {
         found.extend(events_of(conn, keyring, number)?);
     }
     found.sort_by_key(|(number, _)| *number);
     Ok(found.into_iter().map(|(_, event)| event).collect())
+}
+
+/// The latest events, oldest first: read from the end of the table, so that it costs the same however long that is.
+fn latest(conn: &Connection, keyring: &Keyring, most: u32) -> Result<Vec<Event>, StoreError> {
+    let sql =
+        "SELECT number, id, kind, at, attempts, detail, message FROM event ORDER BY number DESC LIMIT ?1";
+    let mut statement = conn.prepare_cached(sql).map_err(failed)?;
+    let mut rows = statement.query([most]).map_err(failed)?;
+    let mut found = Vec::new();
+    while let Some(event) = rows.next().map_err(failed)? {
+        let row: Option<i64> = event.get(6).map_err(failed)?;
+        match row {
+            Some(row) => {
+                if let Some(row) = by_number(conn, keyring, row)? {
+                    found.push(about(event, &row, keyring).map_err(failed)?.1);
+                }
+            }
+            None => {
+                let number = event.get(0).map_err(failed)?;
+                found.extend(loose_event(conn, keyring, number)?.map(|(_, event)| event));
+            }
+        }
+    }
+    found.reverse();
+    Ok(found)
 }
 
 /// The events of the row with this number, each with its own number.
