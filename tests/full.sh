@@ -42,6 +42,21 @@ else
   echo "prometheus could not be fetched from Debian: see target/full/prometheus.log" >> "$AUTHRELAY_SKIPPED"
 fi
 
+# A browser for the status page, and what drives it and judges whether everybody can use it.
+if ! command -v chromium >/dev/null; then
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core </dev/null >"$tools/chromium.log" 2>&1
+fi
+mkdir -p "$tools/page"
+if ! command -v chromium >/dev/null; then
+  echo "chromium could not be installed from Debian: see target/full/chromium.log" >> "$AUTHRELAY_SKIPPED"
+elif ! command -v npm >/dev/null ||
+     ! (cd "$tools/page" && npm install --silent --no-audit --no-fund --prefix . playwright-core@1 axe-core@4 </dev/null >npm.log 2>&1); then
+  echo "playwright-core and axe-core could not be installed by npm: see target/full/page/npm.log" >> "$AUTHRELAY_SKIPPED"
+else
+  AUTHRELAY_CHROMIUM=$(command -v chromium) AUTHRELAY_PAGE_MODULES=$tools/page/node_modules
+  export AUTHRELAY_CHROMIUM AUTHRELAY_PAGE_MODULES
+fi
+
 # The reference library of Standard Webhooks.
 if python3 -m venv "$tools/webhooks" >/dev/null 2>&1 &&
    "$tools/webhooks/bin/pip" install --quiet --disable-pip-version-check standardwebhooks </dev/null >"$tools/webhooks.log" 2>&1; then

@@ -148,7 +148,8 @@ mod tests {
         ] {
             assert!(is_of_this_machine(ours, "relay.example"), "{ours}");
         }
-        for theirs in ["evil.example:8026", "evil.example", "localhost.evil.example", "xlocalhost", "", ":80"] {
+        for theirs in ["evil.example:8026", "evil.example", "localhost.evil.example", "xlocalhost", "", ":80"]
+        {
             assert!(!is_of_this_machine(theirs, "relay.example"), "{theirs}");
         }
     }
@@ -161,9 +162,11 @@ mod tests {
         let password = Some(Digest::sha256(b"x"));
         assert!(!door(None, Callers::OverTcp).knows_name(&fields));
         assert!(!door(None, Callers::OverTcp).knows_name(&HeaderMap::new()));
-        for known in
-            [door(password, Callers::OverTcp), door(None, Callers::OverFile), door(None, Callers::WithCertificates)]
-        {
+        for known in [
+            door(password, Callers::OverTcp),
+            door(None, Callers::OverFile),
+            door(None, Callers::WithCertificates),
+        ] {
             assert!(known.knows_name(&fields), "{known:?}");
         }
     }

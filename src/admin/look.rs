@@ -91,12 +91,11 @@ pub fn parse_recipient(text: &str, country: Option<Country>) -> Result<Recipient
 
 /// What is known of a message or a recipient; 404 where nothing is.
 pub(super) async fn traced(queue: &Queue, target: Target, whole: bool) -> Result<TraceView, Problem> {
-    let by_key = |key| (Query { recipient_key: Some(key), limit: 20, ..Query::default() }, History::Recipient(key));
+    let by_key =
+        |key| (Query { recipient_key: Some(key), limit: 20, ..Query::default() }, History::Recipient(key));
     let mut to_key = None;
     let (query, history) = match &target {
-        Target::Id(id) => {
-            (Query { id: Some(*id), limit: MOST_ROWS, ..Query::default() }, History::Id(*id))
-        }
+        Target::Id(id) => (Query { id: Some(*id), limit: MOST_ROWS, ..Query::default() }, History::Id(*id)),
         Target::Recipient(recipient) => {
             to_key = Some(queue.search_key(recipient));
             by_key(queue.recipient_key(recipient))

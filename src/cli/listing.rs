@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{plural, print_json};
-use crate::admin::{BurstView, EventView, MessageView, ReportsView, StatusView, TraceView};
+use crate::admin::{BurstView, EventView, FlowView, MessageView, ReportsView, StatusView, TraceView};
 
 /// How a reason ends when the upstream was lost behind the end of the message.
 const AFTER_ALL_WAS_SENT: &str = "(at the final dot)";
@@ -102,6 +102,14 @@ pub(super) fn print_status(status: &StatusView) {
     );
     if let Some(seconds) = status.oldest_seconds {
         say!("oldest waiting: {seconds} s");
+    }
+    for FlowView { category, received, handed_over, refused, suppressed, held, failed, .. } in
+        &status.last_hour
+    {
+        say!(
+            "last hour, {category}: {received} accepted, {handed_over} handed over, {refused} refused, \
+             {suppressed} suppressed, {held} held, {failed} failed"
+        );
     }
     for burst in &status.bursts {
         let BurstView { id, client, category, began, last, messages, held, .. } = burst;

@@ -158,11 +158,9 @@ impl Daemon {
             clock,
             started: clock.now(),
         };
-        let control =
-            admin::Control { queue: Arc::clone(&queue), daemon: Arc::new(view), watch, clock };
+        let control = admin::Control { queue: Arc::clone(&queue), daemon: Arc::new(view), watch, clock };
         let hostname = first.config.hostname.clone();
-        let interfaces =
-            Arc::new(http::Interfaces { codes, reports, control: control.clone(), hostname });
+        let interfaces = Arc::new(http::Interfaces { codes, reports, control: control.clone(), hostname });
         for bound in bound {
             let (certificates, interfaces) = (certificates.clone(), Arc::clone(&interfaces));
             sessions.spawn(http::run(bound, certificates, interfaces, stops.listening.clone()));

@@ -17,9 +17,9 @@ use crate::ident::ListenerName;
 use crate::pipeline::Pipeline;
 use crate::queue::{Outbox, Queue};
 use crate::reception::{Codes, Reception, Reports};
+use crate::smtp;
 use crate::snapshot::Current;
 use crate::webhook::Webhooks;
-use crate::smtp;
 
 /// How many passwords that people chose are checked at once.
 const PASSWORD_CHECKS: usize = 4;

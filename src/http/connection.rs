@@ -17,8 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Limits, Vouched};
 use super::answer::{Answer, answer, no_place};
+use super::{Limits, Vouched};
 
 /// The most bytes of a request line and its header.
 const LARGEST_HEADER: usize = 16 * 1024;

@@ -13,6 +13,7 @@ mod links;
 mod monitoring;
 mod newer_codes;
 mod operator;
+mod page;
 mod recognition;
 mod reload;
 mod reload_load;
