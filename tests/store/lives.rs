@@ -168,6 +168,7 @@ async fn events_without_a_row_are_kept(backend: &dyn Backend) {
     let applied = commit(&*store, Change::Record(vec![(anna, event.clone())])).await;
     assert_eq!(applied.events, std::slice::from_ref(&event));
     assert_eq!(store.history(History::Id(refused.id)).await.unwrap(), std::slice::from_ref(&event));
+    assert_eq!(store.history(History::Latest(9)).await.unwrap(), std::slice::from_ref(&event));
     assert_eq!(store.history(History::Recipient(anna)).await.unwrap(), [event]);
     let other = Digest::sha256(b"the key of somebody else");
     assert_eq!(store.history(History::Recipient(other)).await.unwrap(), []);

@@ -41,6 +41,8 @@ async fn a_put_is_stored_whole(backend: &dyn Backend) {
     assert_eq!(found[1].report_to.as_ref().unwrap().as_str(), "legacy@app.example");
     // The stored events say what the ones given back said.
     assert_eq!(store.history(History::Id(id)).await.unwrap(), applied.events);
+    assert_eq!(store.history(History::Latest(1)).await.unwrap(), applied.events[1..]);
+    assert_eq!(store.history(History::Latest(9)).await.unwrap(), applied.events);
     let second = found[0].id;
     assert_eq!(store.history(History::Id(second)).await.unwrap(), applied.events[1..]);
     assert_eq!(store.message(second).await.unwrap().unwrap(), "hello\r\n");

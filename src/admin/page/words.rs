@@ -50,6 +50,7 @@ pub(super) fn parse<T: DeserializeOwned>(name: &str) -> Option<T> {
 }
 
 /// What a state means.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn of_state(state: State) -> Meaning {
     let meaning = |word, tone, sentence, advice| Meaning { word, tone, sentence, advice };
     match state {

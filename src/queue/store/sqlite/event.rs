@@ -149,16 +149,13 @@ fn latest(conn: &Connection, keyring: &Keyring, most: u32) -> Result<Vec<Event>,
     let mut found = Vec::new();
     while let Some(event) = rows.next().map_err(failed)? {
         let row: Option<i64> = event.get(6).map_err(failed)?;
-        match row {
-            Some(row) => {
-                if let Some(row) = by_number(conn, keyring, row)? {
-                    found.push(about(event, &row, keyring).map_err(failed)?.1);
-                }
-            }
-            None => {
-                let number = event.get(0).map_err(failed)?;
-                found.extend(loose_event(conn, keyring, number)?.map(|(_, event)| event));
-            }
+        let Some(row) = row else {
+            let number = event.get(0).map_err(failed)?;
+            found.extend(loose_event(conn, keyring, number)?.map(|(_, event)| event));
+            continue;
+        };
+        if let Some(row) = by_number(conn, keyring, row)? {
+            found.push(about(event, &row, keyring).map_err(failed)?.1);
         }
     }
     found.reverse();
