@@ -68,6 +68,8 @@ pub(super) enum Needs {
     Code,
     /// A link.
     Link,
+    /// Nothing: it tells, and asks for nothing.
+    Nothing,
 }
 
 /// Evidence that says too little where nothing else of its category stands beside it.
@@ -85,6 +87,8 @@ pub(super) struct Alone {
 pub(super) struct Spoilt {
     /// All of these concepts together.
     pub by: Vec<String>,
+    /// Unless one of these is said as well.
+    pub unless: Vec<String>,
     pub category: usize,
     /// What that weighs.
     pub weight: f64,
@@ -269,6 +273,8 @@ struct CategoriesFile {
 #[serde(deny_unknown_fields)]
 struct SpoiltEntry {
     by: Vec<String>,
+    #[serde(default)]
+    unless: Vec<String>,
     #[serde(rename = "for")]
     category: String,
     weight: f64,
@@ -366,7 +372,8 @@ impl Knowledge {
         }
         for entry in file.spoilt {
             for category in self.indexes(CATEGORIES, "spoilt", std::slice::from_ref(&entry.category))? {
-                self.spoilt.push(Spoilt { by: entry.by.clone(), category, weight: entry.weight });
+                let (by, unless) = (entry.by.clone(), entry.unless.clone());
+                self.spoilt.push(Spoilt { by, unless, category, weight: entry.weight });
             }
         }
         Ok(())

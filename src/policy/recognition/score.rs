@@ -90,6 +90,7 @@ impl Act {
             Needs::LinkOrCode => self.link || self.code,
             Needs::Code => self.code,
             Needs::Link => self.link,
+            Needs::Nothing => true,
         }
     }
 }
@@ -167,9 +168,14 @@ impl Tally<'_> {
     /// Weighs what can't stand beside a category, where anything speaks for that at all.
     fn add_spoilt(&mut self, hits: &[Hit]) {
         let knowledge = self.knowledge;
-        let is_found = |concept: &String| hits.iter().any(|hit| knowledge.groups[hit.group].is_of(concept));
+        let is_of = |hit: &Hit, concept: &String| knowledge.groups[hit.group].is_of(concept);
+        let is_found = |concept: &String| hits.iter().any(|hit| is_of(hit, concept));
+        // What nobody sees spoils, and mends nothing.
+        let mends =
+            |concept: &String| hits.iter().any(|hit| is_said(hit.stretch) && is_of(hit, concept));
         for spoilt in &knowledge.spoilt {
-            if self.scores[spoilt.category].is_some() && spoilt.by.iter().all(is_found) {
+            let is_spoilt = spoilt.by.iter().all(is_found) && !spoilt.unless.iter().any(mends);
+            if self.scores[spoilt.category].is_some() && is_spoilt {
                 self.add(spoilt.category, "structure.Spoilt".to_owned(), "structure", "", spoilt.weight);
             }
         }
