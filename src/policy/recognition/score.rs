@@ -171,8 +171,7 @@ impl Tally<'_> {
         let is_of = |hit: &Hit, concept: &String| knowledge.groups[hit.group].is_of(concept);
         let is_found = |concept: &String| hits.iter().any(|hit| is_of(hit, concept));
         // What nobody sees spoils, and mends nothing.
-        let mends =
-            |concept: &String| hits.iter().any(|hit| is_said(hit.stretch) && is_of(hit, concept));
+        let mends = |concept: &String| hits.iter().any(|hit| is_said(hit.stretch) && is_of(hit, concept));
         for spoilt in &knowledge.spoilt {
             let is_spoilt = spoilt.by.iter().all(is_found) && !spoilt.unless.iter().any(mends);
             if self.scores[spoilt.category].is_some() && is_spoilt {
