@@ -1,9 +1,10 @@
 //! What single lines say, for guards that have to know where in a message a phrase stands.
 
 use super::super::text::{Body, Text};
+use super::Recognition;
+use super::knowledge::Group;
 use super::matcher::Hit;
 use super::view::View;
-use super::{Recognition, data::Group};
 use crate::ident::CategoryName;
 
 /// Lines that are looked at together: few enough that no phrase is found too often to be taken down.
@@ -21,17 +22,21 @@ pub struct Said {
 impl Recognition {
     /// Which of these words on links and buttons call to do something that authentication mail asks for.
     pub fn calls_to_act(&self, labels: &[&str]) -> Vec<bool> {
-        let counts = |group: &Group| group.weights.button > 0.0 && self.speaks_for_guarded(group);
+        let knowledge = &self.compiled.knowledge;
+        let counts =
+            |group: Group| knowledge.weights_of(group).button > 0.0 && knowledge.speaks_for_guarded(group);
         self.lines(labels, counts).into_iter().map(|(_, ranges)| !ranges.is_empty()).collect()
     }
 
     /// What each line says of `category`: phrases count that are strong in a subject or in first lines.
     pub fn said_of(&self, lines: &[&str], category: &CategoryName) -> Vec<Said> {
-        let wanted = self.compiled.knowledge.categories.iter().position(|known| known.name == *category);
-        let counts = |group: &Group| {
-            let strong = group.weights.subject.max(group.weights.first) >= STRONG;
-            strong
-                && group.categories.iter().any(|&(category, factor)| Some(category) == wanted && factor > 0.0)
+        let knowledge = &self.compiled.knowledge;
+        let wanted = knowledge.categories.iter().position(|known| known.name == category.as_str());
+        let counts = |group: Group| {
+            let weights = knowledge.weights_of(group);
+            let mut sides = knowledge.sides_of(group).iter();
+            weights.subject.max(weights.first) >= STRONG
+                && sides.any(|side| Some(side.category) == wanted && side.factor > 0.0)
         };
         self.lines(lines, counts)
             .into_iter()
@@ -42,27 +47,20 @@ impl Recognition {
             .collect()
     }
 
-    pub(super) fn speaks_for_guarded(&self, group: &Group) -> bool {
-        group
-            .categories
-            .iter()
-            .any(|&(category, factor)| factor > 0.0 && self.compiled.knowledge.categories[category].guarded)
-    }
-
     /// Each line in its normal form, and where phrases stand in it whose group counts.
-    fn lines(&self, lines: &[&str], counts: impl Fn(&Group) -> bool) -> Vec<(String, Vec<(usize, usize)>)> {
+    fn lines(&self, lines: &[&str], counts: impl Fn(Group) -> bool) -> Vec<(String, Vec<(usize, usize)>)> {
         let mut all = Vec::with_capacity(lines.len());
         for some in lines.chunks(AT_ONCE) {
             // Each button is a line of its own in the view; before them stands the empty subject.
             let buttons = some.iter().map(|line| line.replace('\n', " ")).collect();
             let text = Text { bodies: vec![Body { buttons, ..Body::default() }], ..Text::default() };
             let view = View::of(&text);
-            let hits: Vec<Hit> = self.compiled.matcher.scan(&self.compiled.knowledge, &view);
+            let hits: Vec<Hit> = self.compiled.scan(&view);
             let mut start = view.text.find('\n').map_or(0, |at| at + 1);
             for line in view.text[start..].split_terminator('\n') {
                 let end = start + line.len();
                 let here = |hit: &&Hit| {
-                    hit.start >= start && hit.end <= end && counts(&self.compiled.knowledge.groups[hit.group])
+                    hit.start >= start && hit.end <= end && counts(self.compiled.knowledge.groups[hit.group])
                 };
                 let ranges =
                     hits.iter().filter(here).map(|hit| (hit.start - start, hit.end - start)).collect();

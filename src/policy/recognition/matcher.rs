@@ -1,41 +1,10 @@
 //! Looks for all phrases of all languages in one pass.
 
-use aho_corasick::AhoCorasick;
-use std::collections::HashMap;
 use unicode_normalization::char::is_combining_mark;
 
 use super::super::normalize::is_unspaced;
-use super::data::{Knowledge, RecognitionError};
-use super::pattern::{self, Piece};
+use super::automaton::{Automaton, Head, List, Step};
 use super::view::{Stretch, View};
-
-/// The compiled phrases.
-#[derive(Debug, Default)]
-pub(super) struct Matcher {
-    pieces: Option<AhoCorasick>,
-    /// For each piece, where it is used.
-    uses: Vec<Vec<Use>>,
-    /// How many slots the unfinished phrases need.
-    slots: usize,
-}
-
-/// A piece at its place in one phrase.
-#[derive(Debug)]
-struct Use {
-    group: usize,
-    from_word_start: bool,
-    to_word_end: bool,
-    step: Step,
-}
-
-/// Where in its phrase a piece stands. Slots remember how far a phrase has come.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Whole,
-    First { fill: usize },
-    Middle { need: usize, fill: usize, gap: usize },
-    Last { need: usize, gap: usize },
-}
 
 /// A group was found.
 #[derive(Clone, Copy, Debug)]
@@ -46,24 +15,135 @@ pub(super) struct Hit {
     pub end: usize,
 }
 
+/// All groups, of which there are that many, that are found in `view`, in the order of where they end.
+pub(super) fn scan(automaton: &Automaton, groups: usize, view: &View) -> Vec<Hit> {
+    let mut search = Search {
+        automaton,
+        view,
+        pieces: Vec::new(),
+        unfinished: Unfinished::new(automaton.slots()),
+        hits: Hits { found: Vec::new(), counts: vec![0; groups] },
+    };
+    // No phrase goes on behind a line feed.
+    let mut start = 0;
+    for line in view.text.split_inclusive('\n') {
+        search.line(start, line);
+        start += line.len();
+    }
+    search.hits.found
+}
+
+struct Search<'a> {
+    automaton: &'a Automaton,
+    view: &'a View,
+    /// The pieces found in a line: where they end, where they start, and what use is made of them.
+    pieces: Vec<(u32, u32, u32)>,
+    unfinished: Unfinished,
+    hits: Hits,
+}
+
+impl Search<'_> {
+    fn line(&mut self, from: usize, line: &str) {
+        self.pieces.clear();
+        let anywhere = self.automaton.root(Head::Anywhere);
+        let at_word_start = self.automaton.root(Head::AtWordStart);
+        let mut inside_word = false;
+        for (at, c) in line.char_indices() {
+            let rest = &line[at..];
+            self.automaton.walk(anywhere, rest.as_bytes(), |len, list| {
+                note_pieces(self.automaton, &mut self.pieces, from + at, rest, len, list);
+            });
+            if !inside_word {
+                self.automaton.walk(at_word_start, rest.as_bytes(), |len, list| {
+                    note_pieces(self.automaton, &mut self.pieces, from + at, rest, len, list);
+                });
+            }
+            inside_word = is_word_char(c);
+        }
+        self.pieces.sort_unstable();
+        for &(end, start, number) in &self.pieces {
+            let piece = self.automaton.of(number);
+            let (start, end) = (start as usize, end as usize);
+            if let Some(from) = self.unfinished.advance(piece.step, &self.view.text, start, end) {
+                self.hits.add(self.view, usize::from(piece.group), from, end);
+            }
+        }
+    }
+}
+
+/// Takes down the uses of the piece that the first `len` octets of `rest` are.
+fn note_pieces(
+    automaton: &Automaton,
+    pieces: &mut Vec<(u32, u32, u32)>,
+    start: usize,
+    rest: &str,
+    len: usize,
+    list: List,
+) {
+    let ends_word = !rest.get(len..).and_then(|after| after.chars().next()).is_some_and(is_word_char);
+    let uses = automaton.list(list).filter(|&number| ends_word || !automaton.of(number).to_word_end);
+    pieces.extend(uses.map(|number| (offset(start + len), offset(start), number)));
+}
+
+/// How far phrases have come. Most phrases have not begun in any message, so that there is room only for those that have.
+struct Unfinished {
+    /// For each slot, its place in `progress`, counted from one; zero where nothing was found yet.
+    places: Vec<u16>,
+    progress: Vec<Progress>,
+}
+
 /// How far a phrase has come: where it began and where its latest piece ended, then the same of the piece before, because
 /// the words that end a phrase may begin like its middle ("change", "change your password"). An end of zero: nothing yet.
-/// Plain numbers, so that the thousands of them that a message needs come zeroed from the system, and untouched ones cost
-/// nothing.
 type Progress = [u32; 4];
 
-fn note(progress: &mut Progress, from: usize, end: usize) {
-    let [latest_from, latest_end, ..] = *progress;
-    *progress = [offset(from), offset(end), latest_from, latest_end];
+impl Unfinished {
+    fn new(slots: usize) -> Self {
+        Self { places: vec![0; slots], progress: Vec::new() }
+    }
+
+    /// Moves a phrase on by one piece; where it began, when that was its last.
+    fn advance(&mut self, step: Step, text: &str, start: usize, end: usize) -> Option<usize> {
+        match step {
+            Step::Whole => Some(start),
+            Step::First { fill } => {
+                self.note(fill, start, end);
+                None
+            }
+            Step::Middle { need, fill, gap } => {
+                if let Some(from) = follow(self.of(need), text, start, gap) {
+                    self.note(fill, from, end);
+                }
+                None
+            }
+            Step::Last { need, gap } => follow(self.of(need), text, start, gap),
+        }
+    }
+
+    fn of(&self, slot: u16) -> Progress {
+        let place = self.places.get(usize::from(slot)).and_then(|&place| place.checked_sub(1));
+        place.and_then(|place| self.progress.get(usize::from(place))).copied().unwrap_or_default()
+    }
+
+    fn note(&mut self, slot: u16, from: usize, end: usize) {
+        let Some(place) = self.places.get_mut(usize::from(slot)) else { return };
+        if *place == 0 {
+            self.progress.push(Progress::default());
+            // There are no more of them than slots.
+            *place = u16::try_from(self.progress.len()).unwrap_or(u16::MAX);
+        }
+        let progress = &mut self.progress[usize::from(*place) - 1];
+        let [latest_from, latest_end, ..] = *progress;
+        *progress = [offset(from), offset(end), latest_from, latest_end];
+    }
 }
 
 /// Where the phrase began that a piece at `start` goes on with.
-fn follow(progress: Progress, text: &str, start: usize, gap: usize) -> Option<usize> {
+fn follow(progress: Progress, text: &str, start: usize, gap: u16) -> Option<usize> {
     let [latest_from, latest_end, before_from, before_end] = progress.map(|offset| offset as usize);
     [(latest_from, latest_end), (before_from, before_end)]
         .into_iter()
         .find(|&(_, end)| {
-            end > 0 && start >= end && start - end <= gap && {
+            end > 0 && start >= end && start - end <= usize::from(gap) && {
                 let between = &text[end..start];
                 !between.contains('\n') && !between.contains(" . ")
             }
@@ -76,94 +156,13 @@ fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-impl Matcher {
-    pub(super) fn new(knowledge: &Knowledge) -> Result<Self, RecognitionError> {
-        let mut matcher = Self::default();
-        let mut texts: Vec<&str> = Vec::new();
-        let mut known: HashMap<&str, usize> = HashMap::new();
-        for (group, entry) in knowledge.groups.iter().enumerate() {
-            for phrase in &entry.phrases {
-                let last = phrase.steps.len() - 1;
-                for (number, pattern::Step { gap, pieces }) in phrase.steps.iter().enumerate() {
-                    let step = matcher.step(number, last, *gap);
-                    for piece in pieces {
-                        let index = *known.entry(&piece.text).or_insert_with(|| {
-                            texts.push(&piece.text);
-                            matcher.uses.push(Vec::new());
-                            texts.len() - 1
-                        });
-                        let Piece { from_word_start, to_word_end, .. } = *piece;
-                        matcher.uses[index].push(Use { group, from_word_start, to_word_end, step });
-                    }
-                }
-            }
-        }
-        if !texts.is_empty() {
-            matcher.pieces = Some(AhoCorasick::new(texts)?);
-        }
-        Ok(matcher)
-    }
-
-    fn step(&mut self, number: usize, last: usize, gap: usize) -> Step {
-        if last == 0 {
-            return Step::Whole;
-        }
-        let fill = self.slots;
-        if number < last {
-            self.slots += 1;
-        }
-        match number {
-            0 => Step::First { fill },
-            _ if number < last => Step::Middle { need: fill - 1, fill, gap },
-            _ => Step::Last { need: fill - 1, gap },
-        }
-    }
-
-    /// All groups found in `view`, in the order of where they end.
-    pub(super) fn scan(&self, knowledge: &Knowledge, view: &View) -> Vec<Hit> {
-        let Some(pieces) = &self.pieces else {
-            return Vec::new();
-        };
-        let mut hits = Hits::new(knowledge.groups.len());
-        let mut progress = vec![Progress::default(); self.slots];
-        for found in pieces.find_overlapping_iter(&view.text) {
-            let (start, end) = (found.start(), found.end());
-            let starts_word = !view.text[..start].chars().next_back().is_some_and(is_word_char);
-            let ends_word = !view.text[end..].chars().next().is_some_and(is_word_char);
-            for piece in &self.uses[found.pattern().as_usize()] {
-                if piece.from_word_start && !starts_word || piece.to_word_end && !ends_word {
-                    continue;
-                }
-                if let Some(from) = advance(&mut progress, piece.step, &view.text, start, end) {
-                    hits.add(view, piece.group, from, end);
-                }
-            }
-        }
-        hits.found
-    }
-}
-
-/// Moves a phrase on by one piece; where it began, when that was its last.
-fn advance(progress: &mut [Progress], step: Step, text: &str, start: usize, end: usize) -> Option<usize> {
-    match step {
-        Step::Whole => Some(start),
-        Step::First { fill } => {
-            note(&mut progress[fill], start, end);
-            None
-        }
-        Step::Middle { need, fill, gap } => {
-            if let Some(from) = follow(progress[need], text, start, gap) {
-                note(&mut progress[fill], from, end);
-            }
-            None
-        }
-        Step::Last { need, gap } => follow(progress[need], text, start, gap),
-    }
-}
-
 /// Where a script without spaces begins, a word of another one ends: "URLを".
 fn is_word_char(c: char) -> bool {
-    c.is_alphanumeric() && !is_unspaced(c) || !c.is_ascii() && is_combining_mark(c)
+    match c {
+        _ if c.is_ascii() => c.is_ascii_alphanumeric(),
+        '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' => false,
+        _ => !is_unspaced(c) && c.is_alphanumeric() || is_combining_mark(c),
+    }
 }
 
 /// Hits, few enough for any text: a group counts a few times per place, not a thousand times.
@@ -176,13 +175,9 @@ struct Hits {
 const HITS_MAX: u16 = 24;
 
 impl Hits {
-    fn new(groups: usize) -> Self {
-        Self { found: Vec::new(), counts: vec![0; groups] }
-    }
-
     fn add(&mut self, view: &View, group: usize, start: usize, end: usize) {
-        if self.counts[group] < HITS_MAX {
-            self.counts[group] += 1;
+        if let Some(count) = self.counts.get_mut(group).filter(|count| **count < HITS_MAX) {
+            *count += 1;
             self.found.push(Hit { group, stretch: view.stretch_at(start), start, end });
         }
     }

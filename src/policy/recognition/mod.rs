@@ -1,70 +1,49 @@
 //! The shipped recognition: what kind of message is this, by its words and its shape?
 //!
-//! The knowledge is data (`config/recognition/*.toml`, see `data`): phrases in many languages, each with a weight for
-//! the place it was found in. All phrases of all languages are looked for at once. The weights add up per category, and
+//! The knowledge is data (`config/recognition/*.toml`, see `files`): phrases in many languages, each with a weight for
+//! the place it was found in. The build script compiles the shipped files (`compile`), so that a start costs next to nothing;
+//! a daemon compiles only where the operator has files of their own. All phrases of all languages are looked for at once. The weights add up per category, and
 //! `score` decides on them. Guarded categories (those that may pass) need a high score, something to act on (a link or a code), and
 //! a lead over everything that speaks for another kind of message; so in doubt a message is held back.
 //!
 //! Deterministic and pure: the same text gives the same answer, with every piece of evidence that led to it.
 
-mod data;
+mod automaton;
+mod compile;
+mod dawg;
+mod error;
+mod features;
+mod files;
+mod knowledge;
 mod lines;
 mod matcher;
 mod parts;
 mod pattern;
+mod point;
 mod purpose;
 mod score;
+mod shipped;
 mod view;
 
 use std::sync::{Arc, OnceLock};
 
 use super::{Evidence, Text};
 use crate::ident::CategoryName;
-use data::Knowledge;
-use matcher::Matcher;
+use automaton::Automaton;
+use knowledge::Knowledge;
+use matcher::Hit;
+use shipped::SHIPPED;
+use view::View;
 
-pub use data::{OperatingPoint, RecognitionError, Strictness};
+pub use error::RecognitionError;
 pub use lines::Said;
+pub use point::{OperatingPoint, Strictness};
 pub use purpose::NoCode;
 pub use score::Standing;
 
-/// The data files compiled into the program: name and text.
-const SHIPPED: &[(&str, &str)] = &[
-    ("categories.toml", include_str!("../../../config/recognition/categories.toml")),
-    ("structure.toml", include_str!("../../../config/recognition/structure.toml")),
-    ("en.toml", include_str!("../../../config/recognition/en.toml")),
-    ("de.toml", include_str!("../../../config/recognition/de.toml")),
-    ("fr.toml", include_str!("../../../config/recognition/fr.toml")),
-    ("es.toml", include_str!("../../../config/recognition/es.toml")),
-    ("pt.toml", include_str!("../../../config/recognition/pt.toml")),
-    ("it.toml", include_str!("../../../config/recognition/it.toml")),
-    ("nl.toml", include_str!("../../../config/recognition/nl.toml")),
-    ("pl.toml", include_str!("../../../config/recognition/pl.toml")),
-    ("cs.toml", include_str!("../../../config/recognition/cs.toml")),
-    ("sk.toml", include_str!("../../../config/recognition/sk.toml")),
-    ("hu.toml", include_str!("../../../config/recognition/hu.toml")),
-    ("ro.toml", include_str!("../../../config/recognition/ro.toml")),
-    ("sv.toml", include_str!("../../../config/recognition/sv.toml")),
-    ("da.toml", include_str!("../../../config/recognition/da.toml")),
-    ("nb.toml", include_str!("../../../config/recognition/nb.toml")),
-    ("fi.toml", include_str!("../../../config/recognition/fi.toml")),
-    ("el.toml", include_str!("../../../config/recognition/el.toml")),
-    ("ru.toml", include_str!("../../../config/recognition/ru.toml")),
-    ("uk.toml", include_str!("../../../config/recognition/uk.toml")),
-    ("tr.toml", include_str!("../../../config/recognition/tr.toml")),
-    ("ar.toml", include_str!("../../../config/recognition/ar.toml")),
-    ("fa.toml", include_str!("../../../config/recognition/fa.toml")),
-    ("he.toml", include_str!("../../../config/recognition/he.toml")),
-    ("hi.toml", include_str!("../../../config/recognition/hi.toml")),
-    ("bn.toml", include_str!("../../../config/recognition/bn.toml")),
-    ("th.toml", include_str!("../../../config/recognition/th.toml")),
-    ("vi.toml", include_str!("../../../config/recognition/vi.toml")),
-    ("id.toml", include_str!("../../../config/recognition/id.toml")),
-    ("ja.toml", include_str!("../../../config/recognition/ja.toml")),
-    ("ko.toml", include_str!("../../../config/recognition/ko.toml")),
-    ("zh-Hans.toml", include_str!("../../../config/recognition/zh-Hans.toml")),
-    ("zh-Hant.toml", include_str!("../../../config/recognition/zh-Hant.toml")),
-];
+/// What the build script made of the shipped files.
+const SHIPPED_KNOWLEDGE: &str = include_str!(concat!(env!("OUT_DIR"), "/recognition.json"));
+const SHIPPED_BLOCK: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/recognition.bin"));
 
 /// Recognises categories by what messages look like. The default knows nothing and recognises nothing.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +56,21 @@ pub struct Recognition {
 #[derive(Debug, Default)]
 struct Compiled {
     knowledge: Knowledge,
-    matcher: Matcher,
+    automaton: Automaton,
+    guarded: Vec<CategoryName>,
+}
+
+impl Compiled {
+    fn new(knowledge: Knowledge, automaton: Automaton) -> Self {
+        let guarded = knowledge.categories.iter().filter(|known| known.guarded);
+        let guarded = guarded.map(|known| CategoryName::new(&known.name)).collect();
+        Self { knowledge, automaton, guarded }
+    }
+
+    /// All groups found in `view`.
+    fn scan(&self, view: &View) -> Vec<Hit> {
+        matcher::scan(&self.automaton, self.knowledge.groups.len(), view)
+    }
 }
 
 /// The category a message was recognised as.
@@ -107,13 +100,15 @@ pub struct Examination {
 impl Recognition {
     /// The recognition compiled into the program.
     pub fn shipped() -> Result<Self, RecognitionError> {
-        // Compiled once a process: a reload need not do it again.
-        static COMPILED: OnceLock<Recognition> = OnceLock::new();
-        if let Some(compiled) = COMPILED.get() {
-            return Ok(compiled.clone());
+        // Read once a process: a reload need not do it again.
+        static READ: OnceLock<Recognition> = OnceLock::new();
+        if let Some(read) = READ.get() {
+            return Ok(read.clone());
         }
-        let compiled = Self::from_files(SHIPPED.iter().copied())?;
-        Ok(COMPILED.get_or_init(|| compiled).clone())
+        let knowledge = serde_json::from_str(SHIPPED_KNOWLEDGE)
+            .map_err(|error| RecognitionError::Damaged(error.to_string()))?;
+        let read = Self::of(Compiled::new(knowledge, Automaton::new(SHIPPED_BLOCK)));
+        Ok(READ.get_or_init(|| read).clone())
     }
 
     /// The shipped recognition, with files of the operator's own: each replaces the shipped one of its name, or is added.
@@ -131,9 +126,12 @@ impl Recognition {
     pub fn from_files<'a>(
         files: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, RecognitionError> {
-        let knowledge = Knowledge::read(files)?;
-        let matcher = Matcher::new(&knowledge)?;
-        Ok(Self { compiled: Arc::new(Compiled { knowledge, matcher }), strictness: Strictness::default() })
+        let (knowledge, automaton) = compile::compile(&files.into_iter().collect::<Vec<_>>())?;
+        Ok(Self::of(Compiled::new(knowledge, automaton)))
+    }
+
+    fn of(compiled: Compiled) -> Self {
+        Self { compiled: Arc::new(compiled), strictness: Strictness::default() }
     }
 
     /// The shipped data files, by name and text.
@@ -163,7 +161,7 @@ impl Recognition {
 
     /// The categories that may pass, the ones it is careful about.
     pub fn guarded(&self) -> impl Iterator<Item = &CategoryName> {
-        self.compiled.knowledge.categories.iter().filter(|known| known.guarded).map(|known| &known.name)
+        self.compiled.guarded.iter()
     }
 
     /// What the text is, if it can be told.
@@ -173,10 +171,9 @@ impl Recognition {
 
     /// What the text is, and all that was seen.
     pub fn examine(&self, text: &Text) -> Examination {
-        let view = view::View::of(text);
-        let Compiled { knowledge, matcher } = self.compiled.as_ref();
-        let hits = matcher.scan(knowledge, &view);
-        score::judge(knowledge, self.point(self.strictness), text, &view, &hits)
+        let view = View::of(text);
+        let hits = self.compiled.scan(&view);
+        score::judge(&self.compiled.knowledge, self.point(self.strictness), text, &view, &hits)
     }
 }
 

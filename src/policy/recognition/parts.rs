@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::data::Knowledge;
+use super::knowledge::{Knowledge, Side};
 use super::matcher::Hit;
 use super::score::weigh;
 use super::view::{Stretch, View};
@@ -17,10 +17,10 @@ const OTHER_ALTERNATIVE_LETTERS: usize = 300;
 pub(super) fn says_something_else(knowledge: &Knowledge, view: &View, hits: &[Hit]) -> bool {
     let supports = |body: usize| {
         hits.iter().filter(|hit| hit.stretch == Stretch::Body(body)).any(|hit| {
-            let group = &knowledge.groups[hit.group];
-            group.categories.iter().any(|&(category, factor)| {
+            let group = knowledge.groups[hit.group];
+            knowledge.sides_of(group).iter().any(|&Side { category, factor }| {
                 knowledge.categories[category].guarded
-                    && weigh(&group.weights, factor, hit, view, true)
+                    && weigh(knowledge.weights_of(group), factor, hit, view, true)
                         .is_some_and(|(_, best)| best.weight > 0.0)
             })
         })
@@ -65,10 +65,10 @@ struct Said {
 fn said_alone(knowledge: &Knowledge, view: &View, hits: &[Hit], body: usize) -> Vec<Said> {
     let mut heaviest = BTreeMap::new();
     for hit in hits.iter().filter(|hit| view.body_at(hit.start) == Some(body)) {
-        let group = &knowledge.groups[hit.group];
-        for &(category, factor) in &group.categories {
+        let group = knowledge.groups[hit.group];
+        for &Side { category, factor } in knowledge.sides_of(group) {
             let guarded = knowledge.categories[category].guarded;
-            if let Some((slot, found)) = weigh(&group.weights, factor, hit, view, guarded) {
+            if let Some((slot, found)) = weigh(knowledge.weights_of(group), factor, hit, view, guarded) {
                 let weight: &mut f64 = heaviest.entry((category, group.concept, slot)).or_default();
                 if found.weight.abs() > weight.abs() {
                     *weight = found.weight;

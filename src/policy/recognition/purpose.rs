@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::super::Text;
-use super::data::Group;
+use super::Recognition;
+use super::knowledge::Group;
 use super::score::in_spoken_languages;
 use super::view::{Code, Stretch, View};
-use super::{Compiled, Recognition};
 
 /// Why a message gives no code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,13 +28,14 @@ impl Recognition {
     /// where nothing does, anywhere. It may stand there more than once, as in the two alternatives of a message. What is
     /// shorter or longer than `lengths` is no code.
     pub fn only_code(&self, text: &Text, lengths: &RangeInclusive<usize>) -> Result<String, NoCode> {
-        let Compiled { knowledge, matcher } = self.compiled.as_ref();
+        let knowledge = &self.compiled.knowledge;
         let view = View::of(text);
-        let states_purpose = |group: &Group| group.weights.code > 0.0 && self.speaks_for_guarded(group);
-        let found = in_spoken_languages(knowledge, &view, &matcher.scan(knowledge, &view));
+        let states_purpose =
+            |group: Group| knowledge.weights_of(group).code > 0.0 && knowledge.speaks_for_guarded(group);
+        let found = in_spoken_languages(knowledge, &view, &self.compiled.scan(&view));
         let purposes = found.iter().filter(|hit| {
             !matches!(hit.stretch, Stretch::Header | Stretch::Hidden(_))
-                && states_purpose(&knowledge.groups[hit.group])
+                && states_purpose(knowledge.groups[hit.group])
         });
         let near = purposes.flat_map(|hit| view.codes_near(hit.start, hit.end));
         let counts = |code: &&Code| code.is_shown && lengths.contains(&code.value.len());

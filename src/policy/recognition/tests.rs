@@ -23,14 +23,7 @@ fn category(raw: &str) -> Option<String> {
 }
 
 fn passes(raw: &str) -> bool {
-    let guarded = |found: Recognized| {
-        shipped()
-            .compiled
-            .knowledge
-            .categories
-            .iter()
-            .any(|known| known.guarded && known.name == found.category)
-    };
+    let guarded = |found: Recognized| shipped().guarded().any(|guarded| *guarded == found.category);
     shipped().recognize(&text(raw)).is_some_and(guarded)
 }
 
@@ -53,20 +46,32 @@ fn the_shipped_files_can_be_read_and_know_every_category_they_name() {
     assert!(shipped.knowledge.groups.len() > 40);
     let known = crate::policy::shipped_categories();
     for category in &shipped.knowledge.categories {
-        assert!(known.iter().any(|known| known.name == category.name), "{}", category.name);
+        assert!(known.iter().any(|known| known.name.as_str() == category.name), "{}", category.name);
     }
 }
 
 #[test]
 fn every_shipped_phrase_is_found_where_it_stands_alone() {
-    for (index, group) in shipped().compiled.knowledge.groups.iter().enumerate() {
-        for phrase in &group.phrases {
-            let words: Vec<_> = phrase.steps.iter().map(|step| step.pieces[0].text.as_str()).collect();
-            let view = view::View::of(&text(&format!("Subject: x\n\n{}\n", words.join(" "))));
-            let hits = shipped().compiled.matcher.scan(&shipped().compiled.knowledge, &view);
-            assert!(hits.iter().any(|hit| hit.group == index), "{}: {words:?}", group.name);
+    let languages =
+        SHIPPED.iter().filter(|(file, _)| ![compile::CATEGORIES, compile::STRUCTURE].contains(file));
+    let mut index = 0;
+    for (name, written) in languages {
+        let file: files::LanguageFile = files::parse(name, written).unwrap();
+        for entry in &file.evidence {
+            for phrase in &entry.phrases {
+                let mut phrase = pattern::parse(phrase, &file.words).unwrap();
+                if file.also_without_marks {
+                    phrase.also_without_marks();
+                }
+                let words: Vec<_> = phrase.steps.iter().map(|step| step.pieces[0].text.as_str()).collect();
+                let view = View::of(&text(&format!("Subject: x\n\n{}\n", words.join(" "))));
+                let hits = shipped().compiled.scan(&view);
+                assert!(hits.iter().any(|hit| hit.group == index), "{name}: {}: {words:?}", entry.name);
+            }
+            index += 1;
         }
     }
+    assert_eq!(index, shipped().compiled.knowledge.groups.len());
 }
 
 #[test]
@@ -122,10 +127,8 @@ fn evidence_counts_once_per_place_and_names_the_rule() {
 fn distances_are_the_same_in_every_script() {
     let at = |letter: &str, word: &str| {
         let before = letter.repeat(9);
-        let view = view::View::of(&text(&format!(
-            "Subject: x\n\n{}{word}\n\n123456\n",
-            format!("{before} ").repeat(12)
-        )));
+        let view =
+            View::of(&text(&format!("Subject: x\n\n{}{word}\n\n123456\n", format!("{before} ").repeat(12))));
         let start = view.text.find(word).unwrap();
         (view.is_early(0, start), view.is_near_code(start, start + word.len()))
     };
@@ -139,7 +142,7 @@ fn scripts_without_spaces_are_read_as_they_are_written() {
     let japanese = "Subject: =?iso-2022-jp?B?GyRCJVElOSVvITwlSTpGQF9EahsoQg==?=\nContent-Type: text/plain; charset=iso-2022-jp\n\
         Content-Transfer-Encoding: base64\n\nGyRCJVElOSVvITwlSSROOkZAXxsoQg0KGyRCRGokciQ0NHVLPiROSn0kTyEiPCEkThsoQlVSTBskQiRyMyskJCRGJC8kQCQ1JCQhIxsoQg0KDQpodHRwczovL2FwcC5leGFtcGxlL3I/dG9rZW49OGYxNGU0NWZjZWVhMTY3YTVhMzYNCg==\n";
     assert_eq!(category(japanese).as_deref(), Some("password-reset"));
-    let view = view::View::of(&text(japanese));
+    let view = View::of(&text(japanese));
     assert!(view.text.contains("パスワードの再設定を"), "{}", view.text);
     // A Latin word ends where the other script begins; Korean words go on.
     let file = "language = 'xx'\n[[evidence]]\nname = 'one'\nfor = ['signin']\n\
