@@ -37,9 +37,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("recognition.json"), knowledge)?;
     std::fs::write(out.join("recognition.bin"), block)?;
     // The files are part of this program: it is built anew when they change.
-    #[expect(clippy::print_stdout, reason = "this is how a build script speaks")]
-    {
-        println!("cargo::rerun-if-changed=build.rs");
-    }
+    println!("cargo::rerun-if-changed=build.rs");
     Ok(())
 }

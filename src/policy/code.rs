@@ -23,7 +23,11 @@ pub(super) fn codes(line: &str) -> Vec<usize> {
 
 /// What in `line` may be a code, in the order of the line.
 pub(super) fn found(line: &str) -> Vec<Found> {
-    let words = words(line);
+    // Without a digit, only what has the line to itself may be a code.
+    if !line.chars().any(is_digit) && has_two_words(line) {
+        return Vec::new();
+    }
+    let words: Vec<_> = words(line).collect();
     let whole: Vec<&str> = words.iter().map(|(_, word)| trim(word)).filter(|word| !word.is_empty()).collect();
     if let Some(&(at, _)) = words.first()
         && whole.len() <= 9
@@ -65,14 +69,21 @@ enum Place {
     InSentence,
 }
 
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit() || !c.is_ascii() && ascii_digit(c) != c
+}
+
+fn has_two_words(line: &str) -> bool {
+    words(line).filter(|(_, word)| !trim(word).is_empty()).nth(1).is_some()
+}
+
 /// The words of `line` and where they begin, without the marks that steer the direction of writing, in ASCII digits.
-fn words(line: &str) -> Vec<(usize, Cow<'_, str>)> {
+fn words(line: &str) -> impl Iterator<Item = (usize, Cow<'_, str>)> {
     let base = line.as_ptr() as usize;
-    let starts = line.split_whitespace().flat_map(move |word| {
+    line.split_whitespace().flat_map(move |word| {
         let start = word.as_ptr() as usize - base;
         cut(word).into_iter().map(move |(at, piece)| (start + at, plain(piece)))
-    });
-    starts.collect()
+    })
 }
 
 fn plain(word: &str) -> Cow<'_, str> {

@@ -137,9 +137,13 @@ pub fn in_text(line: &str, found: &mut dyn FnMut(&str)) {
     if line.is_ascii() && !line.as_bytes().windows(2).any(leads) {
         return;
     }
+    // The first octets of the other dots are 0xe3 and 0xef.
+    let may_lead = |byte: u8| matches!(byte, b'.' | b':' | 0xe3 | 0xef);
+    if !line.bytes().any(may_lead) {
+        return;
+    }
     let line = without_invisible(line);
     for word in line.split(|c: char| c.is_whitespace() || is_delimiter(c)) {
-        let may_lead = |byte: u8| byte == b'.' || byte == b':' || !byte.is_ascii();
         if word.len() > 3 && word.bytes().any(may_lead) {
             in_word(word, found);
         }

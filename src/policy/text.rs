@@ -292,6 +292,10 @@ fn plain(text: &str, text_bytes: usize) -> Body {
 
 /// The link in a word of plain text, without what encloses it.
 pub(super) fn link_in(word: &str) -> Option<&str> {
+    // Nearly every word ends here: looking for one octet is much faster than for three.
+    if !word.as_bytes().contains(&b':') {
+        return None;
+    }
     let colon = word.find("://")?;
     let start = word[..colon]
         .rfind(|c: char| !c.is_ascii_alphanumeric())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::normalize::is_unspaced;
+use super::super::normalize::{is_ideographic, is_unspaced};
 use super::features::features;
 use super::knowledge::{Feature, Knowledge, Needs, Side, Weights};
 use super::matcher::Hit;
@@ -60,12 +60,10 @@ pub(super) fn judge(
 }
 
 /// The hits without single words of languages that the message is not written in: "fest" is a party in Swedish, and half
-/// of a verb in German. A language is spoken where two of its words are found side by side.
+/// of a verb in German; what is a bill in Japanese is a request in Chinese. A language is spoken where two of its words
+/// are found side by side.
 pub(super) fn in_spoken_languages(knowledge: &Knowledge, view: &View, hits: &[Hit]) -> Vec<Hit> {
-    let is_word = |hit: &Hit| {
-        let matched = &view.text[hit.start..hit.end];
-        !matched.contains(' ') && !matched.contains(is_unspaced)
-    };
+    let is_word = |hit: &Hit| is_word(&view.text[hit.start..hit.end]);
     let mut spoken = vec![false; knowledge.languages.len()];
     for hit in hits.iter().filter(|hit| hit.stretch != Stretch::Header && !is_word(hit)) {
         spoken[usize::from(knowledge.groups[hit.group].language)] = true;
@@ -77,6 +75,14 @@ pub(super) fn in_spoken_languages(knowledge: &Knowledge, view: &View, hits: &[Hi
             || !is_word(hit)
     };
     hits.iter().filter(counts).copied().collect()
+}
+
+/// Whether it is one word, as far as that can be told. Where words are written together, one of two signs that languages
+/// share is; what is longer, or in letters of one language alone, says which language it is.
+fn is_word(matched: &str) -> bool {
+    let is_shared = |c: char| is_ideographic(c) && !('\u{3040}'..='\u{30ff}').contains(&c);
+    !matched.contains(' ')
+        && (!matched.contains(is_unspaced) || matched.chars().count() <= 2 && matched.chars().all(is_shared))
 }
 
 /// What a message holds to act on.

@@ -156,6 +156,30 @@ fn scripts_without_spaces_are_read_as_they_are_written() {
 }
 
 #[test]
+fn a_word_that_languages_share_counts_only_in_one_that_is_spoken() {
+    let file = |name: &str, category: &str, phrases: &str| {
+        format!(
+            "language = '{name}'\n[[evidence]]\nname = '{category}'\nfor = ['{category}']\n\
+             weights = {{ subject = 3.0, text = 3.0 }}\nphrases = [{phrases}]\n"
+        )
+    };
+    let (ja, zh) =
+        (file("ja", "marketing", "'請求', 'ご請求'"), file("zh", "password-reset", "'重設密碼', '請求'"));
+    let files = [("categories.toml", CATEGORIES), ("ja.toml", ja.as_str()), ("zh.toml", zh.as_str())];
+    let recognition = Recognition::from_files(files).unwrap();
+    let seen = |body: &str| {
+        let examined = recognition.examine(&text(&format!("Subject: x\n\n{body}\n")));
+        let mut names: Vec<String> = examined.evidence.into_iter().map(|seen| seen.name).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(seen("您的重設密碼請求"), ["zh.password-reset"]);
+    assert_eq!(seen("ご請求"), ["ja.marketing"]);
+    // In which language nobody can tell.
+    assert_eq!(seen("請求"), ["ja.marketing", "zh.password-reset"]);
+}
+
+#[test]
 fn hidden_text_does_not_speak_for_a_message() {
     assert!(passes(&reset_html()));
     let dressed = html(
