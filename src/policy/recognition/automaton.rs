@@ -74,7 +74,7 @@ pub(super) enum Step {
 pub(super) struct Node(u32);
 
 /// The uses of a piece, as their numbers.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct List(u32);
 
 impl Automaton {

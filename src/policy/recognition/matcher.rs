@@ -36,10 +36,21 @@ pub(super) fn scan(automaton: &Automaton, groups: usize, view: &View) -> Vec<Hit
 struct Search<'a> {
     automaton: &'a Automaton,
     view: &'a View,
-    /// The pieces found in a line: where they end, where they start, and what use is made of them.
-    pieces: Vec<(u32, u32, u32)>,
+    /// The pieces found in a line.
+    pieces: Vec<Found>,
     unfinished: Unfinished,
     hits: Hits,
+}
+
+/// A piece where it was found. They count in this order: a common word stands in hundreds of phrases, so pieces are put
+/// in order, and not the uses that are made of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    end: u32,
+    start: u32,
+    list: List,
+    /// Whether a word ends where the piece does.
+    ends_word: bool,
 }
 
 impl Search<'_> {
@@ -50,39 +61,56 @@ impl Search<'_> {
         let mut inside_word = false;
         for (at, c) in line.char_indices() {
             let rest = &line[at..];
-            self.automaton.walk(anywhere, rest.as_bytes(), |len, list| {
-                note_pieces(self.automaton, &mut self.pieces, from + at, rest, len, list);
-            });
-            if !inside_word {
-                self.automaton.walk(at_word_start, rest.as_bytes(), |len, list| {
-                    note_pieces(self.automaton, &mut self.pieces, from + at, rest, len, list);
+            let mut note = |len: usize, list: List| {
+                let after = rest.get(len..).and_then(|after| after.chars().next());
+                self.pieces.push(Found {
+                    end: offset(from + at + len),
+                    start: offset(from + at),
+                    list,
+                    ends_word: !after.is_some_and(is_word_char),
                 });
+            };
+            self.automaton.walk(anywhere, rest.as_bytes(), &mut note);
+            if !inside_word {
+                self.automaton.walk(at_word_start, rest.as_bytes(), &mut note);
             }
             inside_word = is_word_char(c);
         }
         self.pieces.sort_unstable();
-        for &(end, start, number) in &self.pieces {
-            let piece = self.automaton.of(number);
-            let (start, end) = (start as usize, end as usize);
-            if let Some(from) = self.unfinished.advance(piece.step, &self.view.text, start, end) {
-                self.hits.add(self.view, usize::from(piece.group), from, end);
+        let pieces = std::mem::take(&mut self.pieces);
+        for same in pieces.chunk_by(|one, two| (one.end, one.start) == (two.end, two.start)) {
+            self.count(same);
+        }
+        self.pieces = pieces;
+    }
+
+    /// Counts the same words of a text, found as one piece or as two: one that must begin a word, and one that need not.
+    fn count(&mut self, same: &[Found]) {
+        if let [piece] = same {
+            for number in self.automaton.list(piece.list) {
+                self.count_use(piece, number);
             }
+            return;
+        }
+        let uses =
+            same.iter().flat_map(|piece| self.automaton.list(piece.list).map(move |number| (number, piece)));
+        let mut uses: Vec<(u32, &Found)> = uses.collect();
+        uses.sort_unstable_by_key(|&(number, _)| number);
+        for (number, piece) in uses {
+            self.count_use(piece, number);
         }
     }
-}
 
-/// Takes down the uses of the piece that the first `len` octets of `rest` are.
-fn note_pieces(
-    automaton: &Automaton,
-    pieces: &mut Vec<(u32, u32, u32)>,
-    start: usize,
-    rest: &str,
-    len: usize,
-    list: List,
-) {
-    let ends_word = !rest.get(len..).and_then(|after| after.chars().next()).is_some_and(is_word_char);
-    let uses = automaton.list(list).filter(|&number| ends_word || !automaton.of(number).to_word_end);
-    pieces.extend(uses.map(|number| (offset(start + len), offset(start), number)));
+    fn count_use(&mut self, piece: &Found, number: u32) {
+        let used = self.automaton.of(number);
+        if used.to_word_end && !piece.ends_word {
+            return;
+        }
+        let (start, end) = (piece.start as usize, piece.end as usize);
+        if let Some(from) = self.unfinished.advance(used.step, &self.view.text, start, end) {
+            self.hits.add(self.view, usize::from(used.group), from, end);
+        }
+    }
 }
 
 /// How far phrases have come. Most phrases have not begun in any message, so that there is room only for those that have.
