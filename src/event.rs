@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::clock::Timestamp;
-use crate::ident::{BusinessName, CategoryName, ClientName, MessageId, UpstreamName};
+use crate::ident::{BurstId, BusinessName, CategoryName, ClientName, MessageId, UpstreamName};
 use crate::mail::{Address, Recipient};
 use crate::outcome::Reason;
 
@@ -93,6 +93,9 @@ pub struct Event {
     pub upstream: Option<UpstreamName>,
     /// The upstream's reference, once it was handed over.
     pub reference: Option<String>,
+    /// The burst, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<BurstId>,
 }
 
 /// Which message an event is about: all that may be told of it.
@@ -149,6 +152,7 @@ impl Event {
             reason: None,
             upstream: None,
             reference: None,
+            burst: None,
         }
     }
 
@@ -187,6 +191,7 @@ impl Event {
                     age_ms = age,
                     upstream = self.upstream.as_ref().map(UpstreamName::as_str),
                     reference = self.reference.as_deref(),
+                    burst = self.burst.as_ref().map(BurstId::as_str),
                     class = self.reason.as_ref().map(|reason| reason.class.as_str()),
                     reason,
                     "{}",

@@ -53,7 +53,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "rewrite", "secret", "sms",
         ],
     ),
-    ("webhook", &["clock", "defect", "event", "ident", "mail", "outbound", "outcome", "queue", "secret"]),
+    (
+        "webhook",
+        &["clock", "defect", "event", "ident", "mail", "metrics", "outbound", "outcome", "queue", "secret"],
+    ),
     (
         "admin",
         &[
@@ -86,7 +89,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "webhook",
         ],
     ),
-    ("doctor", &["clock", "config", "deliver", "ident", "mail", "outcome", "rewrite"]),
+    (
+        "doctor",
+        &[
+            "clock", "config", "deliver", "http", "ident", "mail", "outbound", "outcome", "rewrite", "smtp",
+            "webhook",
+        ],
+    ),
     ("snapshot", &["client", "config", "ident", "pipeline", "policy"]),
     (
         "reception",

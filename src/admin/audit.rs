@@ -9,9 +9,7 @@ use super::{Control, Problem, parse_recipient};
 use crate::clock::Timestamp;
 use crate::event::Kind;
 use crate::queue::{Decision, DecisionPlace, DecisionQuery, Shelf, Step};
-
-/// How many decisions are on a page.
-const PAGE: usize = 500;
+use crate::secret::Digest;
 
 /// `GET /v1/audit`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,6 +18,19 @@ pub struct AuditPage {
     pub decisions: Vec<DecisionView>,
     /// What to ask for as `after` to get the next page; `None`: there is none.
     pub next: Option<String>,
+}
+
+impl AuditPage {
+    /// How many decisions are looked at for a page.
+    pub const SIZE: usize = 500;
+
+    /// The page of what was found; of the recipient with the key `to` alone, where one is named.
+    pub fn of(found: Vec<(DecisionPlace, Option<Decision>)>, to: Option<Digest>) -> Self {
+        let next = found.last().filter(|_| found.len() == Self::SIZE).map(|(last, _)| shown(*last));
+        let decisions = found.into_iter().filter_map(|(_, decision)| decision);
+        let wanted = decisions.filter(|decision| to.is_none_or(|key| decision.recipient_key == key));
+        Self { decisions: wanted.map(DecisionView::of).collect(), next }
+    }
 }
 
 /// What was decided of one message to one recipient, and what became of it.
@@ -96,13 +107,10 @@ pub(super) async fn audit(
         since: Timestamp::from_millis(query.since.unwrap_or(i64::MIN)),
         until: Timestamp::from_millis(query.until.unwrap_or(i64::MAX)),
         after,
-        limit: PAGE,
+        limit: AuditPage::SIZE,
     };
     let found = control.queue.decisions(asked).await?;
-    let next = found.last().filter(|_| found.len() == PAGE).map(|(last, _)| shown(*last));
-    let decisions = found.into_iter().filter_map(|(_, decision)| decision);
-    let wanted = decisions.filter(|decision| to.is_none_or(|key| decision.recipient_key == key));
-    Ok(Json(AuditPage { decisions: wanted.map(DecisionView::of).collect(), next }))
+    Ok(Json(AuditPage::of(found, to)))
 }
 
 impl DecisionView {

@@ -2,6 +2,7 @@
 //! page both get it from here, so that they never say different things.
 
 use super::view::FlowView;
+use super::watch::Check;
 use super::{
     BurstView, Control, EventView, ListView, MOST_ROWS, MessageView, Problem, StatusView, TraceView,
 };
@@ -18,7 +19,9 @@ pub(super) async fn status(control: &Control) -> Result<StatusView, Problem> {
     let started = daemon.started();
     let queue = control.queue.depth().await?;
     let bursts = control.queue.open_bursts().await?;
+    let troubles = control.watch.readiness().await.iter().filter_map(Check::trouble).collect();
     Ok(StatusView {
+        troubles,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: daemon.hostname(),
         started: started.to_rfc3339(),

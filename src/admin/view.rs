@@ -25,6 +25,9 @@ pub struct StatusView {
     pub started: String,
     /// How long it has been running.
     pub uptime_seconds: u64,
+    /// Why it can't take mail now, or can't hand it over: what `/readyz` says.
+    #[serde(default)]
+    pub troubles: Vec<String>,
     /// How full the queue is.
     pub queue: Depth,
     /// How old the oldest waiting message is.
@@ -351,6 +354,9 @@ pub struct EventView {
     pub upstream: Option<String>,
     /// The upstream's reference.
     pub reference: Option<String>,
+    /// The burst, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<String>,
     /// How long after acceptance.
     pub after_ms: u64,
 }
@@ -373,6 +379,7 @@ impl EventView {
             class: event.reason.as_ref().map(|reason| reason.class.as_str().to_owned()),
             upstream: event.upstream.as_ref().map(ToString::to_string),
             reference: event.reference.clone(),
+            burst: event.burst.as_ref().map(ToString::to_string),
             after_ms: u64::try_from(event.at.since(about.accepted).as_millis()).unwrap_or(u64::MAX),
         }
     }

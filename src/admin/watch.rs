@@ -38,6 +38,13 @@ pub struct Check {
     pub detail: String,
 }
 
+impl Check {
+    /// What is wrong, in one line.
+    pub fn trouble(&self) -> Option<String> {
+        (!self.ok).then(|| format!("{}: {}", self.name, self.detail))
+    }
+}
+
 /// `GET /healthz` and `GET /readyz`, where all is well.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HealthView {

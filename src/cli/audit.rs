@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::control::Control;
+use super::offline::Offline;
 use super::{Place, block_on};
 use crate::admin::AuditPage;
 use crate::clock::Timestamp;
+use crate::queue::DecisionQuery;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -28,11 +30,17 @@ enum Command {
         /// Only of this mail address or phone number.
         #[arg(long)]
         to: Option<String>,
+        /// Read the queue's file instead of asking the daemon.
+        #[arg(long)]
+        offline: bool,
     },
 }
 
 pub(super) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
-    let Command::Export { since, until, to } = &args.command;
+    let Command::Export { since, until, to, offline } = &args.command;
+    if *offline {
+        return export_offline(place, *since, *until, to.as_deref());
+    }
     let control = Control::open(place)?;
     let mut query: Vec<(&str, String)> = Vec::new();
     query.extend(since.map(|at| ("since", at.as_millis().to_string())));
@@ -44,15 +52,47 @@ pub(super) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
             let mut asked = query.clone();
             asked.extend(after.iter().map(|after| ("after", after.clone())));
             let page: AuditPage = control.get("/v1/audit", &asked).await?;
-            for decision in &page.decisions {
-                say!("{}", serde_json::to_string(decision)?);
-            }
+            print(&page)?;
             match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(ExitCode::SUCCESS),
             }
         }
     })
+}
+
+fn export_offline(
+    place: &Place,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    to: Option<&str>,
+) -> anyhow::Result<ExitCode> {
+    let offline = Offline::open(place)?;
+    let to = to.map(|to| offline.key_of(to)).transpose()?;
+    let mut query = DecisionQuery {
+        since: since.unwrap_or(Timestamp::from_millis(i64::MIN)),
+        until: until.unwrap_or(Timestamp::from_millis(i64::MAX)),
+        after: None,
+        limit: AuditPage::SIZE,
+    };
+    block_on(async {
+        loop {
+            let found = offline.store.decisions(query).await?;
+            query.after = found.last().map(|(last, _)| *last);
+            let page = AuditPage::of(found, to);
+            print(&page)?;
+            if page.next.is_none() {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    })
+}
+
+fn print(page: &AuditPage) -> anyhow::Result<()> {
+    for decision in &page.decisions {
+        say!("{}", serde_json::to_string(decision)?);
+    }
+    Ok(())
 }
 
 fn moment(text: &str) -> Result<Timestamp, &'static str> {

@@ -74,6 +74,12 @@ impl Control {
         }
         // The address that is traced stands in the URL: it is nobody else's business.
         let sent = request.send().await.map_err(reqwest::Error::without_url);
+        if sent.is_err() && !self.may_open() {
+            let socket = self.socket.display();
+            return Err(anyhow!(
+                "you may not open {socket}: use sudo, or join the daemon's group (usermod -aG authrelay NAME)"
+            ));
+        }
         let response = sent.with_context(|| self.unreachable())?;
         if response.status().is_success() {
             return Ok(response.json().await?);
@@ -82,10 +88,15 @@ impl Control {
         Err(anyhow!("{}", problem.detail))
     }
 
+    fn may_open(&self) -> bool {
+        let tried = std::os::unix::net::UnixStream::connect(&self.socket);
+        !tried.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    }
+
     fn unreachable(&self) -> String {
         let socket = self.socket.display();
         format!(
-            "no daemon answers at {socket}. Is it running, and with this configuration? \
+            "no daemon answers at {socket}. Is it running (systemctl status authrelay), and with this configuration? \
              Name its file with --config, or its socket with --socket; \
              `authrelay queue list --offline` reads the queue of a daemon that is down"
         )

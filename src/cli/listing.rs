@@ -92,6 +92,9 @@ fn print_event(event: &EventView) {
 
 pub(super) fn print_status(status: &StatusView) {
     say!("authrelay {}, up {} s, since {}", status.version, status.uptime_seconds, status.started);
+    for trouble in &status.troubles {
+        say!("NOT READY: {trouble}");
+    }
     let queue = &status.queue;
     say!(
         "queue: {} urgent, {} normal, {} held, {} suppressed",
@@ -137,6 +140,9 @@ pub(super) fn print_status(status: &StatusView) {
         if let Some(at) = &upstream.retry_at {
             say!("  asked again {at}");
         }
+    }
+    if status.upstreams.iter().any(|upstream| upstream.state == "down") {
+        say!("`authrelay check --live` tries the upstreams now, and says what to do");
     }
     if let Some(ReportsView { applied, stale, unknown, forged }) = &status.reports {
         say!("status callbacks: {applied} applied, {stale} stale, {unknown} unknown, {forged} forged");

@@ -18,6 +18,7 @@ mod listing;
 mod live;
 mod log;
 mod mend;
+mod offline;
 mod onward;
 mod queue;
 mod recognition;
@@ -60,7 +61,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the relay in the foreground.
-    Run,
+    Run(run::Args),
     /// Check a configuration: every error at once, then the settings in force; with --live everything it depends on too.
     Check(check::Args),
     /// Show step by step what would become of a message. Nothing is sent.
@@ -120,7 +121,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let place = Place { config: cli.config, socket: cli.socket };
     match cli.command {
-        Command::Run => run::run(&place),
+        Command::Run(args) => run::run(&place, args),
         Command::Check(args) => check::run(&place, &args),
         Command::Explain(args) => explain::run(&place, &args),
         Command::Eval(args) => eval::run(&place, &args),

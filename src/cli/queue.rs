@@ -1,20 +1,16 @@
 //! `queue`, `trace` and `status`.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 
 use super::control::Control;
 use super::listing::{print_status, print_table, print_trace};
+use super::offline::Offline;
 use super::{Place, block_on, plural, print_json};
-use crate::admin::{Acted, EventView, ListView, MessageView, StatusView, TraceView, parse_recipient};
-use crate::clock::Clock;
-use crate::phone::Country;
-use crate::queue::store::sqlite::SqliteStore;
-use crate::queue::{History, Keyring, Query, State, Store, recipient_key};
-use crate::secret::LookupKey;
+use crate::admin::{Acted, EventView, ListView, MessageView, StatusView, TraceView};
+use crate::queue::{History, Query, State};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -197,18 +193,16 @@ fn list_online(place: &Place, wanted: &Wanted, view: View) -> anyhow::Result<Lis
 }
 
 fn list_offline(place: &Place, wanted: &Wanted, view: View) -> anyhow::Result<ListView> {
-    let Offline { store, lookup, country } = Offline::open(place)?;
-    let to = wanted.to.as_deref().map(|to| parse_recipient(to, country));
-    let to = to.transpose().map_err(|problem| anyhow!("{}", problem.detail))?;
+    let offline = Offline::open(place)?;
     let query = Query {
         id: None,
-        recipient_key: to.map(|recipient| recipient_key(&lookup, &recipient)),
+        recipient_key: wanted.to.as_deref().map(|to| offline.key_of(to)).transpose()?,
         state: wanted.state,
         client: wanted.client.as_deref().map(Into::into),
         burst: wanted.burst.as_deref().map(Into::into),
         limit: wanted.limit,
     };
-    let found = block_on(async { Ok(store.find(query).await?) })?;
+    let found = block_on(async { Ok(offline.store.find(query).await?) })?;
     Ok(ListView { messages: found.iter().map(|entry| MessageView::of(entry, view.full)).collect() })
 }
 
@@ -231,23 +225,6 @@ fn show(place: &Place, id: &str, view: View) -> anyhow::Result<ExitCode> {
         block_on(control.get(&path, &[("full", view.full.to_string())]))?
     };
     print_trace(&trace, view.json)
-}
-
-/// The queue of a daemon that is down, read only.
-struct Offline {
-    store: Arc<dyn Store>,
-    lookup: LookupKey,
-    country: Option<Country>,
-}
-
-impl Offline {
-    fn open(place: &Place) -> anyhow::Result<Self> {
-        let config = place.load()?.config;
-        let keyring = Keyring::load(config.queue.key.path())?;
-        let (lookup, country) = (keyring.lookup_key(), config.otp.default_country);
-        let store = SqliteStore::open_read_only(&config.queue.path, Arc::new(keyring), Clock::System)?;
-        Ok(Self { store: Arc::new(store), lookup, country })
-    }
 }
 
 fn operate(place: &Place, path: &str, json: bool, hand: Hand) -> anyhow::Result<ExitCode> {

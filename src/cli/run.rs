@@ -6,17 +6,49 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{EX_CONFIG, Place, output};
 use crate::clock::Clock;
-use crate::config::{Config, Known};
+use crate::config::{Config, Known, LogConfig, LogFormat};
 use crate::daemon::{
     Daemon, DaemonError, HandedOver, HttpAddress, ReloadCause, Reloads, Source, logging, manager,
 };
 use crate::deliver::UpstreamKind;
 use crate::http::Interface;
 
-pub(super) fn run(place: &Place) -> anyhow::Result<ExitCode> {
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Args {
+    /// The form of the log, whatever `format` in [log] says.
+    #[arg(long, value_name = "FORMAT", env = "AUTHRELAY_LOG_FORMAT")]
+    log_format: Option<Format>,
+}
+
+/// `auto`, `text`, `json` or `journald`, as in the configuration.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// The journal with its own fields where systemd keeps our output there, else text.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// The journal's own fields.
+    Journald,
+}
+
+impl From<Format> for LogFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Auto => Self::Automatic,
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+            Format::Journald => Self::Journald,
+        }
+    }
+}
+
+pub(super) fn run(place: &Place, args: Args) -> anyhow::Result<ExitCode> {
     let known = Known::default();
     let loaded = place.load_knowing(&known)?;
-    logging::start(&loaded.config.log);
+    let log = loaded.config.log;
+    logging::start(&LogConfig { format: args.log_format.map_or(log.format, Into::into), ..log });
     let set_level = Box::new(logging::configured);
     for warning in &loaded.warnings {
         let line = warning.place.as_ref().map(|place| place.line);
@@ -54,6 +86,7 @@ async fn serve(
     let daemon = Daemon::start(config, source, handed, Clock::System).await?;
     let reloading = tokio::spawn(reload_at(hangups, daemon.reloads().clone()));
     manager::ready(&status(&daemon));
+    let telling = tokio::spawn(manager::tell_of_troubles(daemon.watch(), status(&daemon)));
     let _watchdog = manager::Watchdog::start(daemon.pulses());
     if let Some(welcome) = welcome {
         welcome.print(&daemon);
@@ -62,6 +95,7 @@ async fn serve(
         () = stop => false,
         () = daemon.broken() => true,
     };
+    telling.abort();
     manager::stopping();
     reloading.abort();
     let stopped = daemon.stop().await;

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::logging;
-use super::{CertificateStatus, LastReload, ReloadCause, ReloadError, ReloadStatus, Reloaded, Reloads};
+use super::{
+    CertificateStatus, HttpListener, LastReload, ReloadCause, ReloadError, ReloadStatus, Reloaded, Reloads,
+};
 use crate::admin::{
     CertificateView, ClientsView, Daemon, ForeignHostView, LogView, ObserveView, Problem, ReloadView,
     ReloadsView, ReportsView, SendTest, SendTestCode, Sent, SetLog, UpstreamView, WebhookTested, WebhookView,
@@ -39,7 +41,8 @@ use crate::webhook::{EndpointStatus, Monitor, Standing};
 pub(super) struct View {
     pub(super) current: Current,
     pub(super) delivery: deliver::Monitor,
-    pub(super) listeners: Vec<String>,
+    pub(super) smtp: Vec<String>,
+    pub(super) http: Vec<HttpListener>,
     pub(super) messages: Arc<Messages>,
     pub(super) pipeline: Pipeline,
     pub(super) codes: Arc<Codes>,
@@ -61,7 +64,14 @@ impl Daemon for View {
     }
 
     fn listeners(&self) -> Vec<String> {
-        self.listeners.clone()
+        let config = &self.current.get().config.http;
+        // What is found there follows the configuration.
+        let as_now = |bound: &HttpListener| {
+            let now = config.iter().find(|listener| listener.name == bound.name);
+            let serves = now.map_or(&bound.serves, |now| &now.serves).clone();
+            HttpListener { serves, ..bound.clone() }.to_string()
+        };
+        self.smtp.iter().cloned().chain(self.http.iter().map(as_now)).collect()
     }
 
     fn observed(&self) -> Vec<ObserveView> {

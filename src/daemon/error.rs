@@ -218,7 +218,7 @@ fn listen_hint(address: SocketAddr, error: &io::Error) -> &'static str {
             "; a port below 1024 is opened by systemd: set address = \"systemd\" and enable the listener's socket unit \
              (docs/install.md), or use a port from 1024"
         }
-        ErrorKind::AddrInUse => "; another program listens there",
+        ErrorKind::AddrInUse => "; another program listens there (`ss -ltnp` says which)",
         ErrorKind::AddrNotAvailable => "; this machine does not have that address",
         _ => "",
     }

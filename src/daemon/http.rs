@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use tokio::net::TcpListener;
@@ -14,9 +14,11 @@ use super::handed::{HandedOver, Ready};
 use super::socket::{self, Owner};
 use super::tls::Certificates;
 use crate::admin::{self, Callers, Control, Door};
-use crate::http::{Bind, Interface, Limits, ListenerConfig, Socket, serve};
+use crate::http::{Bind, Interface, Limits, ListenerConfig, Socket, serve, whole};
 use crate::ident::ListenerName;
 use crate::reception::{Codes, Reports};
+use crate::secret::Digest;
+use crate::snapshot::Current;
 use crate::{callback, otp};
 
 /// An HTTP listener that was bound.
@@ -71,26 +73,17 @@ pub(super) struct Interfaces {
     pub codes: Arc<Codes>,
     pub reports: Arc<Reports>,
     pub control: Control,
-    pub hostname: String,
+    pub current: Current,
 }
 
 impl Interfaces {
-    fn router(&self, bound: &Bound) -> Router {
+    fn router(&self, serves: &[Interface], door: &Door) -> Router {
         let router = |interface: &Interface| match interface {
             Interface::Otp => otp::router(Arc::<Codes>::clone(&self.codes)),
             Interface::Callback => callback::router(Arc::<Reports>::clone(&self.reports)),
-            Interface::Admin => admin::listener_router(self.control.clone(), &self.door(bound)),
+            Interface::Admin => admin::listener_router(self.control.clone(), door),
         };
-        bound.listener.serves.iter().map(router).reduce(Router::merge).unwrap_or_default()
-    }
-
-    fn door(&self, bound: &Bound) -> Door {
-        let callers = match (&bound.config.client_ca, &bound.socket) {
-            (Some(_), _) => Callers::WithCertificates,
-            (None, Socket::Tcp(_)) => Callers::OverTcp,
-            (None, Socket::Unix(_)) => Callers::OverFile,
-        };
-        Door { password: bound.config.password, callers, hostname: self.hostname.clone() }
+        whole(serves.iter().map(router).reduce(Router::merge).unwrap_or_default())
     }
 }
 
@@ -98,6 +91,7 @@ impl Interfaces {
 pub(super) struct Bound {
     pub listener: HttpListener,
     socket: Socket,
+    callers: Callers,
     limits: Limits,
     config: ListenerConfig,
     /// The file of a socket of our own, to be removed at the end.
@@ -127,7 +121,12 @@ pub(super) async fn bind(config: ListenerConfig, handed: &mut HandedOver) -> Res
         let ListenerConfig { name, tls, serves, .. } = config.clone();
         let listener = HttpListener { name, address, tls, serves };
         tracing::info!(listener = %listener.name, address = %listener.address, tls, "listening");
-        Bound { listener, socket, limits: Limits::default(), config, file }
+        let callers = match (&config.client_ca, &socket) {
+            (Some(_), _) => Callers::WithCertificates,
+            (None, Socket::Tcp(_)) => Callers::OverTcp,
+            (None, Socket::Unix(_)) => Callers::OverFile,
+        };
+        Bound { listener, socket, callers, limits: Limits::default(), config, file }
     };
     Ok(sockets.into_iter().map(bound).collect())
 }
@@ -149,6 +148,55 @@ fn handed_over(
     }
 }
 
+/// What is found at a listener, and the password for it, follow the configuration; the routes are made anew where these
+/// change. Who can come to it at all stays as it is (`reload::fixed`).
+struct Routes {
+    name: ListenerName,
+    callers: Callers,
+    interfaces: Arc<Interfaces>,
+    made: Mutex<Made>,
+}
+
+struct Made {
+    serves: Vec<Interface>,
+    password: Option<Digest>,
+    hostname: String,
+    router: Router,
+}
+
+impl Routes {
+    fn new(config: ListenerConfig, callers: Callers, interfaces: Arc<Interfaces>) -> Self {
+        let hostname = interfaces.current.get().config.hostname.clone();
+        let made = make(&interfaces, callers, (config.serves, config.password, hostname));
+        Self { name: config.name, callers, interfaces, made: Mutex::new(made) }
+    }
+
+    fn router(&self) -> Router {
+        let snapshot = self.interfaces.current.get();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was removed is open until a restart, as it was (`reload::fixed`).
+        let open = snapshot.config.http.iter().find(|listener| listener.name == self.name);
+        let hostname = &snapshot.config.hostname;
+        if let Some(wanted) = open
+            && (&made.serves, made.password, &made.hostname) != (&wanted.serves, wanted.password, hostname)
+        {
+            let wanted = (wanted.serves.clone(), wanted.password, hostname.clone());
+            *made = make(&self.interfaces, self.callers, wanted);
+        }
+        made.router.clone()
+    }
+}
+
+fn make(
+    interfaces: &Interfaces,
+    callers: Callers,
+    (serves, password, hostname): (Vec<Interface>, Option<Digest>, String),
+) -> Made {
+    let door = Door { password, callers, hostname: hostname.clone() };
+    let router = interfaces.router(&serves, &door);
+    Made { serves, password, hostname, router }
+}
+
 /// Serves a listener until `shutdown`, then removes its socket's file.
 pub(super) async fn run(
     bound: Bound,
@@ -156,10 +204,10 @@ pub(super) async fn run(
     interfaces: Arc<Interfaces>,
     shutdown: CancellationToken,
 ) {
-    let router = interfaces.router(&bound);
-    let Bound { listener, socket, limits, config, file } = bound;
-    let tls = listener.tls.then(|| certificates.for_http(config.client_ca));
-    serve(socket, listener.name, tls, limits, router, shutdown).await;
+    let Bound { listener, socket, callers, limits, config, file } = bound;
+    let tls = listener.tls.then(|| certificates.for_http(config.client_ca.clone()));
+    let routes = Routes::new(config, callers, interfaces);
+    serve(socket, listener.name, tls, limits, Arc::new(move || routes.router()), shutdown).await;
     if let Some(path) = file
         && let Err(error) = std::fs::remove_file(&path)
     {

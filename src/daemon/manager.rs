@@ -4,15 +4,20 @@
 //! stands still can't feed it, and neither can one half of the daemon for the other. A loop that waits for the disk gets
 //! on: starting anew would not make the disk faster.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::admin::{Check, Watch};
 use crate::pulse::{Pulse, Vital};
 
 /// How often within the manager's time it is told that all is well.
 const TIMES: u32 = 4;
+
+/// How often it is looked whether the daemon is ready.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How closely a silent thread is looked at: so many times, with such pauses.
 const LOOKS: u32 = 25;
@@ -21,6 +26,22 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// Says that the daemon does its work, and in a few words which.
 pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// Says why the daemon is not ready, whenever that changes; where it is, `well`. `systemctl status` shows it.
+pub async fn tell_of_troubles(watch: Arc<dyn Watch>, well: String) {
+    let mut told = Vec::new();
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now: Vec<String> = watch.readiness().await.iter().filter_map(Check::trouble).collect();
+        if now != told {
+            let line = if now.is_empty() { well.clone() } else { format!("NOT READY: {}", now.join("; ")) };
+            tell(&[NotifyState::Status(&line)]);
+            told = now;
+        }
+    }
 }
 
 /// Says that the daemon stops.

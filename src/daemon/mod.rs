@@ -66,6 +66,7 @@ pub struct Daemon {
     webhooks: Webhooks,
     listeners: Vec<(ListenerName, SocketAddr)>,
     http: Vec<HttpListener>,
+    watch: Arc<dyn admin::Watch>,
     first_token: Option<Secret>,
     reloads: Reloads,
     stops: Stops,
@@ -131,6 +132,7 @@ impl Daemon {
             queue: Arc::clone(&queue),
             messages: Arc::clone(&store.messages),
             delivery: delivery.monitor(),
+            webhooks: webhooks.monitor(),
             server,
             store: store.stats.clone(),
             pulses: vec![store.pulse.clone(), delivery.pulse()],
@@ -147,7 +149,8 @@ impl Daemon {
         let view = control::View {
             current: current.clone(),
             delivery: delivery.monitor(),
-            listeners: smtp.chain(http.iter().map(ToString::to_string)).collect(),
+            smtp: smtp.collect(),
+            http: http.clone(),
             messages: store.messages,
             pipeline: pipeline.clone(),
             codes: Arc::clone(&codes),
@@ -158,9 +161,11 @@ impl Daemon {
             clock,
             started: clock.now(),
         };
-        let control = admin::Control { queue: Arc::clone(&queue), daemon: Arc::new(view), watch, clock };
-        let hostname = first.config.hostname.clone();
-        let interfaces = Arc::new(http::Interfaces { codes, reports, control: control.clone(), hostname });
+        let (daemon, seen) = (Arc::new(view), Arc::clone(&watch));
+        let control = admin::Control { queue: Arc::clone(&queue), daemon, watch: seen, clock };
+        let interfaces =
+            http::Interfaces { codes, reports, control: control.clone(), current: current.clone() };
+        let interfaces = Arc::new(interfaces);
         for bound in bound {
             let (certificates, interfaces) = (certificates.clone(), Arc::clone(&interfaces));
             sessions.spawn(http::run(bound, certificates, interfaces, stops.listening.clone()));
@@ -171,6 +176,7 @@ impl Daemon {
             webhooks,
             listeners,
             http,
+            watch,
             first_token,
             reloads,
             stops,
@@ -212,6 +218,11 @@ impl Daemon {
     /// The HTTP listeners.
     pub fn http_listeners(&self) -> &[HttpListener] {
         &self.http
+    }
+
+    /// Shows whether it is ready, and its metrics.
+    pub fn watch(&self) -> Arc<dyn admin::Watch> {
+        Arc::clone(&self.watch)
     }
 
     /// The token of the first client, where it was made by us.

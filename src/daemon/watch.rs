@@ -19,8 +19,8 @@ use crate::pulse::{Pulse, Vital};
 use crate::queue::store::sqlite::Stats;
 use crate::queue::{Queue, search_key};
 use crate::secret::LookupKey;
-use crate::smtp;
 use crate::snapshot::Current;
+use crate::{smtp, webhook};
 
 /// How long the queue's writer may take over a word. A request is given more (`http::Limits`).
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,6 +55,7 @@ pub(super) struct Watcher {
     pub(super) queue: Arc<Queue>,
     pub(super) messages: Arc<Messages>,
     pub(super) delivery: Monitor,
+    pub(super) webhooks: webhook::Monitor,
     pub(super) server: smtp::Server,
     pub(super) store: watch::Receiver<Stats>,
     pub(super) pulses: Vec<Pulse>,
@@ -72,6 +73,7 @@ impl Watch for Watcher {
         self.messages.write(&mut page);
         self.of_queue(&mut page).await;
         self.of_upstreams(&mut page);
+        self.webhooks.write(&mut page).await;
         self.server.stats().write(&mut page);
         self.of_configuration(&mut page);
         page

@@ -5,6 +5,7 @@
 //! which AUTH mechanism, what MAIL may carry, and the bytes of DATA. Nothing is sent over a connection that is not
 //! encrypted as configured, and no message where a login is configured and was not accepted.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,7 +14,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use mail_send::{Error, SmtpClient};
-use rustls::pki_types::CertificateDer;
 use smtp_proto::{
     AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS, EhloResponse, Response,
 };
@@ -27,6 +27,7 @@ use super::reply::{HandOver, Step, Trip, accepted, judge, lost};
 use super::route::Letter;
 use super::wire::{Offers, SizeOffer, data_bytes, mail_parameters};
 use super::{SmtpConfig, UpstreamTls};
+use crate::outbound::TlsSeen;
 use crate::outcome::{Reason, ReasonClass};
 use crate::secret::Secret;
 
@@ -183,15 +184,6 @@ pub(super) struct Opened {
     may_log_in_clear: bool,
 }
 
-/// What a TLS handshake showed.
-#[derive(Debug, Clone)]
-pub struct TlsSeen {
-    /// `TLS 1.3` or `TLS 1.2`.
-    pub version: &'static str,
-    /// The certificates that were shown, the server's own first.
-    pub certificates: Vec<CertificateDer<'static>>,
-}
-
 async fn open_stream(config: &SmtpConfig, hostname: &str) -> Result<Opened, HandOver> {
     let mut opened = secure(config, hostname).await?;
     opened.log_in(config).await?;
@@ -200,7 +192,8 @@ async fn open_stream(config: &SmtpConfig, hostname: &str) -> Result<Opened, Hand
 
 /// Connects and encrypts as configured.
 pub(super) async fn secure(config: &SmtpConfig, hostname: &str) -> Result<Opened, HandOver> {
-    let stream = connect(config).await.map_err(|error| lost(Step::Greeting, &error))?;
+    let addresses = addresses(config).await?;
+    let stream = connect(config, &addresses).await.map_err(|error| lost(Step::Greeting, &error))?;
     // Without it every small command waits for the one before to be acknowledged.
     stream.set_nodelay(true).map_err(|error| lost(Step::Greeting, &Error::Io(error)))?;
     let may_log_in_clear = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
@@ -250,14 +243,31 @@ impl Opened {
     }
 }
 
+async fn addresses(config: &SmtpConfig) -> Result<Vec<SocketAddr>, HandOver> {
+    let found = tokio::net::lookup_host((config.host.as_str(), config.port)).await;
+    let why = match found {
+        Ok(found) => {
+            let addresses: Vec<SocketAddr> = found.collect();
+            if !addresses.is_empty() {
+                return Ok(addresses);
+            }
+            "it has no address".to_owned()
+        }
+        // The system's own words; its kind says nothing.
+        Err(error) => error.to_string(),
+    };
+    let reason =
+        Reason::new(ReasonClass::Connect, format!("{} can't be found in the DNS: {why}", config.host));
+    Err(HandOver::Unavailable(reason, Trip::AtOnce))
+}
+
 /// Tries every address of the host. Each gets its share of the time, so that a first one that swallows everything does
 /// not hide a second one that works.
-async fn connect(config: &SmtpConfig) -> Result<TcpStream, Error> {
-    let addresses: Vec<_> = tokio::net::lookup_host((config.host.as_str(), config.port)).await?.collect();
+async fn connect(config: &SmtpConfig, addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
     let share = config.timeouts.connect / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
     let mut last = Error::Io(std::io::ErrorKind::NotFound.into());
     for address in addresses {
-        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+        match tokio::time::timeout(share, TcpStream::connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last = Error::Io(error),
             Err(_) => last = Error::Timeout,
@@ -267,14 +277,7 @@ async fn connect(config: &SmtpConfig) -> Result<TcpStream, Error> {
 }
 
 fn boxed(client: SmtpClient<TlsStream<TcpStream>>) -> (SmtpClient<Box<dyn Stream>>, Option<TlsSeen>) {
-    let (_, session) = client.stream.get_ref();
-    let version = match session.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
-        _ => "TLS 1.2",
-    };
-    let certificates = session.peer_certificates().unwrap_or_default();
-    let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
-    let seen = TlsSeen { version, certificates };
+    let seen = TlsSeen::of(client.stream.get_ref().1);
     (SmtpClient { stream: Box::new(client.stream), timeout: client.timeout }, Some(seen))
 }
 

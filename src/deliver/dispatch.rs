@@ -134,6 +134,7 @@ impl Delivery {
         shutdown: CancellationToken,
     ) -> Self {
         let (herald, news) = Herald::new();
+        let down = herald.down();
         let desk = Arc::new(Desk {
             queue: Arc::clone(&queue),
             registry: Registry::new(config, clock, herald),
@@ -146,7 +147,7 @@ impl Delivery {
         });
         let first = desk.registry.snapshot();
         let others = [
-            tokio::spawn(herald::run(Arc::clone(&queue), news, shutdown.clone())),
+            tokio::spawn(herald::run(Arc::clone(&queue), down, news, shutdown.clone())),
             tokio::spawn(expiry::run(queue, Arc::clone(&desk.alarm), clock, shutdown.clone())),
             tokio::spawn(reports::run(Arc::clone(&desk), shutdown.clone())),
             tokio::spawn(feedback::run(Arc::clone(&desk), shutdown.clone())),

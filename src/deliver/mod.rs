@@ -41,7 +41,6 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use connection::TlsSeen;
 pub use dispatch::{CurrentConfig, Delivery, DeliveryStatus, InForce, Monitor, RetryClock};
 pub use parcel::{Parcel, Text};
 pub use probe::{SmtpProbe, certificates_shown, probe_smtp};

@@ -3,17 +3,16 @@
 //! Over SMTP nothing is said beyond EHLO, STARTTLS, AUTH, MAIL, RSET and QUIT, so there is never a recipient and never a
 //! message. Breakers, rates and pools are neither asked nor told.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use mail_send::Error;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::CertificateDer;
 
-use super::connection::{Opened, QUIT_TIMEOUT, TlsSeen, secure};
+use super::connection::{Opened, QUIT_TIMEOUT, secure};
 use super::reply::{HandOver, Step, judge, lost};
 use super::{SmtpConfig, UpstreamTls};
 use crate::mail::ReversePath;
+use crate::outbound::{Onlooker, TlsSeen};
 use crate::outcome::{Reason, ReasonClass};
 
 /// What an SMTP upstream let us do.
@@ -109,65 +108,4 @@ async fn mail(opened: &mut Opened, sender: &ReversePath) -> Result<(), Reason> {
 /// Forgets the transaction. `false`: the connection is of no further use.
 async fn reset(opened: &mut Opened) -> bool {
     matches!(opened.client.cmd(b"RSET\r\n").await, Ok(reply) if (200..300).contains(&reply.code))
-}
-
-/// A verifier that looks at the certificates and trusts none.
-#[derive(Debug, Default)]
-struct Onlooker(Mutex<Vec<CertificateDer<'static>>>);
-
-impl Onlooker {
-    fn client(self: &Arc<Self>) -> Option<Arc<ClientConfig>> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider);
-        let builder = builder.with_safe_default_protocol_versions().ok()?;
-        let verifier = Arc::<Self>::clone(self);
-        Some(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
-    }
-
-    fn shown(&self) -> Vec<CertificateDer<'static>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl ServerCertVerifier for Onlooker {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let all = std::iter::once(end_entity).chain(intermediates);
-        let all = all.map(|certificate| certificate.clone().into_owned()).collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
-        Err(refused())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(refused())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(refused())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-fn refused() -> rustls::Error {
-    rustls::Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure)
 }

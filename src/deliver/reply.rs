@@ -151,7 +151,7 @@ pub(super) fn lost(step: Step, error: &Error) -> HandOver {
     }
     let (class, what) = match error {
         Error::Timeout => (ReasonClass::Timeout, "no answer in time".to_owned()),
-        Error::Tls(error) => (ReasonClass::Tls, error.to_string()),
+        Error::Tls(error) => (ReasonClass::Tls, of_tls(error)),
         Error::InvalidTLSName => (ReasonClass::Tls, "the host name can't be in a certificate".to_owned()),
         Error::MissingStartTls => (ReasonClass::Tls, "STARTTLS is not offered".to_owned()),
         Error::Io(error) => (ReasonClass::Connect, error.kind().to_string()),
@@ -172,6 +172,29 @@ pub(super) fn lost(step: Step, error: &Error) -> HandOver {
         Step::Dot => HandOver::InDoubt(reason),
         Step::Mail | Step::Rcpt | Step::Data => HandOver::Unavailable(reason, Trip::Counted),
         Step::Greeting | Step::Ehlo | Step::Tls | Step::Auth => HandOver::Unavailable(reason, Trip::AtOnce),
+    }
+}
+
+/// What was wrong with TLS, where the library's words are for those who wrote it.
+fn of_tls(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(why) = error else { return error.to_string() };
+    match why {
+        rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. } => {
+            "its certificate has ended, or our clock is wrong".to_owned()
+        }
+        rustls::CertificateError::NotValidYet | rustls::CertificateError::NotValidYetContext { .. } => {
+            "its certificate has not begun, or our clock is wrong".to_owned()
+        }
+        rustls::CertificateError::NotValidForName
+        | rustls::CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another name".to_owned()
+        }
+        rustls::CertificateError::UnknownIssuer | rustls::CertificateError::BadSignature => {
+            "its certificate is signed by nobody that is trusted here".to_owned()
+        }
+        rustls::CertificateError::Revoked => "its certificate was revoked".to_owned(),
+        // The library may come to know more of them.
+        _ => "its certificate is not trusted".to_owned(),
     }
 }
 

@@ -334,7 +334,7 @@ impl Upstream {
 
     fn worked(&self) {
         let mut gate = self.gate();
-        if gate.breaker.worked() {
+        if gate.breaker.worked() || self.herald.owes_good_news(self.name()) {
             gate.since = self.clock.now();
             tracing::info!(target: "authrelay::deliver", upstream = %self.name(), "upstream works again");
             self.herald.tell(self.name(), gate.since, UpstreamTurn::Up, None);

@@ -59,16 +59,13 @@ impl Certificate {
         }
         if self.begins > now {
             let text = format!("its certificate begins at {}", self.begins.to_rfc3339());
-            return (
-                text,
-                "set this machine's clock; if that is right, tell who runs the upstream".to_owned(),
-            );
+            return (text, "set this machine's clock; if that is right, tell who runs it".to_owned());
         }
         if !self.is_for(host) {
             let text = format!("its certificate is for {}, not for {host}", self.named());
             return (
                 text,
-                "write one of these names as `host`; if they are not your provider's, somebody is in between"
+                "write one of these names as `host`, or into `url`; if none is the one you mean, somebody is in between"
                     .to_owned(),
             );
         }
@@ -119,6 +116,18 @@ impl Certificate {
             }
             _ => self.names.join(", "),
         }
+    }
+}
+
+/// Until when a chain is good, in words, and whether it should have been renewed. The first of it to end ends all of it.
+pub(super) fn until(chain: &[CertificateDer<'_>], now: Timestamp) -> (String, bool) {
+    let soonest = chain.iter().filter_map(Certificate::read).min_by_key(|certificate| certificate.ends);
+    match soonest {
+        Some(certificate) => {
+            let left = super::days(certificate.days_left(now));
+            (format!("certificate until {} ({left})", certificate.ends()), certificate.is_overdue(now))
+        }
+        None => ("certificate trusted".to_owned(), false),
     }
 }
 

@@ -1,5 +1,7 @@
 //! This machine: the disk that messages are kept on, the clock, our own certificate, and folders that are delivered into.
 
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,14 +12,14 @@ use rustls::pki_types::pem::PemObject as _;
 use super::certificate::Certificate;
 use super::{Area, Finding};
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, Reserve};
 use crate::deliver::UpstreamConfig;
+use crate::http::Bind;
+use crate::ident::ListenerName;
+use crate::smtp::ListenAt;
 
-/// Below this the store can hardly work.
-const SPACE_LEAST: u64 = 64 << 20;
-/// Below this somebody should make room.
-const SPACE_LOW: u64 = 1 << 30;
-const INODES_LEAST: u64 = 1000;
+/// Below so many times what is kept back somebody should make room.
+const SOON: u64 = 4;
 
 /// How long before its end our own certificate is warned of: what renews it should have long since.
 const RENEWED_BEFORE_DAYS: u64 = 21;
@@ -31,7 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Looks at this machine.
 pub(super) async fn examine(config: &Config, clock: Clock) -> Vec<Finding> {
-    let mut findings = vec![disk(&config.state_directory), certificate(config, clock.now())];
+    let mut findings = disks(config);
+    findings.push(certificate(config, clock.now()));
+    findings.extend(listeners(config));
     findings.push(synchronised().await);
     findings
 }
@@ -50,9 +54,22 @@ pub(super) fn folder(upstream: &UpstreamConfig, path: &Path, what: &str) -> Find
     Finding::ok(Area::Upstream, &upstream.name, format!("{what} stays on this machine, in {shown}"))
 }
 
-fn disk(state: &Path) -> Finding {
-    let shown = state.display();
-    let Some(there) = existing(state) else {
+/// Where messages are kept, and the state directory where that is on another disk: the daemon keeps room back on both.
+fn disks(config: &Config) -> Vec<Finding> {
+    let queue = config.queue.path.parent().unwrap_or(Path::new("."));
+    let state = &config.state_directory;
+    let device =
+        |path: &Path| existing(path).and_then(|there| there.metadata().ok()).map(|found| found.dev());
+    let mut findings = vec![disk(queue, config.queue.reserve)];
+    if device(queue) != device(state) {
+        findings.push(disk(state, config.queue.reserve));
+    }
+    findings
+}
+
+fn disk(folder: &Path, reserve: Reserve) -> Finding {
+    let shown = folder.display();
+    let Some(there) = existing(folder) else {
         return Finding::error(Area::Disk, &shown, "can't be looked at")
             .advise("see to its permissions, or use sudo");
     };
@@ -67,19 +84,64 @@ fn disk(state: &Path) -> Finding {
     let free = status.f_bavail.saturating_mul(status.f_frsize);
     // Some file systems make inodes as they are needed and count none.
     let inodes = if status.f_files == 0 { u64::MAX } else { status.f_favail };
-    let text = format!("{} free for messages", size(free));
-    if free < SPACE_LEAST {
-        return Finding::error(Area::Disk, &shown, text)
-            .advise("make room: new messages are refused with 452");
+    room(&shown, free, inodes, reserve)
+}
+
+/// Judges what is free by what is kept back, as the daemon does.
+fn room(shown: &impl std::fmt::Display, free: u64, inodes: u64, reserve: Reserve) -> Finding {
+    let bytes = format!("{} free for messages, {} of it kept back", size(free), size(reserve.bytes));
+    let files = format!("{inodes} more files fit, {} of them kept back", reserve.inodes);
+    let refused = "new messages are answered 452 until there is more";
+    if free < reserve.bytes {
+        return Finding::error(Area::Disk, shown, bytes)
+            .advise(format!("make room (disk_reserve in [queue]): {refused}"));
     }
-    if inodes < INODES_LEAST {
-        return Finding::error(Area::Disk, &shown, format!("{inodes} inodes left"))
-            .advise("remove small files: nothing new can be made here soon");
+    if inodes < reserve.inodes {
+        return Finding::error(Area::Disk, shown, files)
+            .advise(format!("remove small files (inode_reserve in [queue]): {refused}"));
     }
-    if free < SPACE_LOW {
-        return Finding::warning(Area::Disk, &shown, text).advise("make room before it is full");
+    if free < reserve.bytes.saturating_mul(SOON) {
+        return Finding::warning(Area::Disk, shown, bytes).advise("make room before it is full");
     }
-    Finding::ok(Area::Disk, &shown, text)
+    if inodes < reserve.inodes.saturating_mul(SOON) {
+        return Finding::warning(Area::Disk, shown, files).advise("remove small files before none fits");
+    }
+    Finding::ok(Area::Disk, shown, bytes)
+}
+
+/// Whether somebody else has the addresses of our listeners. A daemon of ours that runs has them.
+fn listeners(config: &Config) -> Vec<Finding> {
+    if std::os::unix::net::UnixStream::connect(&config.control_socket).is_ok() {
+        return Vec::new();
+    }
+    let smtp = config.listeners.iter().filter_map(|listener| match listener.at {
+        ListenAt::Address(address) => Some((&listener.name, address)),
+        ListenAt::Systemd => None,
+    });
+    let http = config.http.iter().filter_map(|listener| match &listener.bind {
+        Bind::Tcp(address) => Some((&listener.name, *address)),
+        Bind::Unix(..) | Bind::Systemd => None,
+    });
+    let taken = |(name, address): (&ListenerName, SocketAddr)| {
+        let text = format!("the daemon does not run, and another program listens on {address}");
+        let finding = Finding::error(Area::Listener, name, text);
+        is_taken(address).then(|| finding.advise("`ss -ltnp` says which; end it, or write another address"))
+    };
+    smtp.chain(http).filter_map(taken).collect()
+}
+
+/// Whether somebody listens there. Nothing listens for this: the address is bound, and given back.
+fn is_taken(address: SocketAddr) -> bool {
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
+    };
+    let bound = socket.and_then(|socket| {
+        // As the daemon itself does: what is left of connections that ended is nobody's.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)
+    });
+    bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
 }
 
 /// The path, or the nearest of its parents that is there: it is made at first start.
@@ -204,6 +266,32 @@ mod tests {
     }
 
     #[test]
+    fn room_is_judged_by_what_is_kept_back() {
+        let reserve = Reserve { bytes: 100 << 20, inodes: 1000 };
+        for (mebibytes, inodes, severity, words) in [
+            (99, 9000, Severity::Error, "99 MiB free for messages, 100 MiB of it kept back"),
+            (9000, 999, Severity::Error, "999 more files fit, 1000 of them kept back"),
+            (399, 9000, Severity::Warning, "399 MiB free"),
+            (9000, 3999, Severity::Warning, "3999 more files fit"),
+            (400, 4000, Severity::Ok, "400 MiB free"),
+        ] {
+            let finding = room(&"/srv", mebibytes << 20, inodes, reserve);
+            assert!(finding.severity == severity && finding.message.contains(words), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_taken_while_somebody_listens_there() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        assert!(is_taken(address));
+        drop(listener);
+        assert!(!is_taken(address));
+    }
+
+    #[test]
     fn a_relative_path_ends_in_the_folder_we_are_in() {
         assert_eq!(existing(Path::new("not/yet/there")), Some(Path::new(".")));
     }
@@ -211,7 +299,8 @@ mod tests {
     #[test]
     fn a_state_directory_that_is_not_there_yet_is_judged_by_its_parent() {
         let folder = tempfile::tempdir().unwrap();
-        let finding = disk(&folder.path().join("not/yet"));
+        let none = Reserve { bytes: 0, inodes: 0 };
+        let finding = disk(&folder.path().join("not/yet"), none);
         assert!(finding.severity != Severity::Error || finding.message.contains("free"), "{finding:?}");
         assert!(finding.message.contains("free for messages"), "{finding:?}");
     }

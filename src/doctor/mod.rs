@@ -1,5 +1,6 @@
 //! Looks at everything the relay depends on and says what is wrong and what to do: upstreams, their certificates and
-//! logins, every sender at each of them, DNS records, Twilio's account, our own certificate, disk and clock.
+//! logins, every sender at each of them, DNS records, Twilio's account, endpoints of webhooks, our own certificate, disk
+//! and clock.
 //!
 //! Nothing is sent, and nothing is changed: [`examine`] asks, each module for one kind of thing, and gives [`Finding`]s. It trusts no
 //! answer: what others say is cut, cleaned and never obeyed.
@@ -13,6 +14,7 @@ mod sender;
 mod smtp;
 mod spf;
 mod twilio;
+mod webhook;
 
 pub use dns::Server as DnsServer;
 
@@ -50,6 +52,10 @@ pub enum Area {
     Upstream,
     /// A sender, in the DNS.
     Sender,
+    /// An endpoint of webhooks.
+    Webhook,
+    /// A listener of ours.
+    Listener,
     /// Our own certificate.
     Certificate,
     /// The disk that messages are kept on.
@@ -64,6 +70,8 @@ impl Area {
         match self {
             Self::Upstream => "upstream",
             Self::Sender => "sender",
+            Self::Webhook => "webhook",
+            Self::Listener => "listener",
             Self::Certificate => "certificate",
             Self::Disk => "disk",
             Self::Clock => "clock",
@@ -118,7 +126,7 @@ impl Finding {
     }
 }
 
-/// Looks at everything `config` depends on; upstreams and senders all at once. In the order of the configuration.
+/// Looks at everything `config` depends on; upstreams, senders and webhooks all at once. In the order of the configuration.
 pub async fn examine(config: Arc<Config>, dns: Option<DnsServer>, clock: Clock) -> Vec<Finding> {
     let mut work: JoinSet<(usize, Vec<Finding>)> = JoinSet::new();
     let mut parts = 0;
@@ -145,6 +153,10 @@ pub async fn examine(config: Arc<Config>, dns: Option<DnsServer>, clock: Clock) 
             let part = next();
             work.spawn(async move { (part, vec![finding]) });
         }
+    }
+    for endpoint in config.webhooks.endpoints.iter().map(Arc::clone) {
+        let part = next();
+        work.spawn(async move { (part, webhook::examine(&endpoint, clock).await) });
     }
     let part = next();
     work.spawn(async move { (part, machine::examine(&config, clock).await) });

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use super::certificate::Certificate;
 use super::{Area, Finding};
 use crate::clock::{Clock, Timestamp};
-use crate::deliver::{
-    SmtpConfig, SmtpProbe, TlsSeen, UpstreamConfig, UpstreamTls, certificates_shown, probe_smtp,
-};
+use crate::deliver::{SmtpConfig, SmtpProbe, UpstreamConfig, UpstreamTls, certificates_shown, probe_smtp};
 use crate::mail::ReversePath;
+use crate::outbound::TlsSeen;
 use crate::outcome::{Reason, ReasonClass};
 use crate::rewrite::Sender;
 
@@ -71,17 +70,9 @@ fn connected(upstream: &UpstreamConfig, smtp: &SmtpConfig, probe: &SmtpProbe, no
                 .advise("codes and links cross the network readable: set tls = \"starttls\"")
         };
     };
-    // The first to end ends the chain.
-    let soonest =
-        certificates.iter().filter_map(Certificate::read).min_by_key(|certificate| certificate.ends);
-    let until = match &soonest {
-        Some(certificate) => {
-            format!("certificate until {} ({})", certificate.ends(), super::days(certificate.days_left(now)))
-        }
-        None => "certificate trusted".to_owned(),
-    };
+    let (until, overdue) = super::certificate::until(certificates, now);
     let text = format!("{place} connected with {version}, {until}, {login}");
-    if soonest.is_some_and(|certificate| certificate.is_overdue(now)) {
+    if overdue {
         return Finding::warning(Area::Upstream, &upstream.name, text)
             .advise("it should have been renewed: tell who runs it");
     }

@@ -6,7 +6,7 @@ mod problem;
 mod server;
 
 pub use problem::{Kind, MEDIA_TYPE, Problem, TYPE_PREFIX};
-pub use server::serve;
+pub use server::{serve, whole};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -92,6 +92,9 @@ pub enum Socket {
     /// A unix socket.
     Unix(tokio::net::UnixListener),
 }
+
+/// Gives the routes of the moment, for each connection anew.
+pub type RouterSource = Arc<dyn Fn() -> axum::Router + Send + Sync>;
 
 /// Gives the TLS configuration of the moment, for each connection anew.
 pub type TlsSource = Arc<dyn Fn() -> Option<Arc<rustls::ServerConfig>> + Send + Sync>;

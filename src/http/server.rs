@@ -19,7 +19,7 @@ use crate::admission::{Admission, Crowded, Place, Trouble};
 use crate::ident::ListenerName;
 
 use super::connection::{Answers, converse, handshake};
-use super::{Limits, Problem, Socket, TlsSource};
+use super::{Limits, Problem, RouterSource, Socket, TlsSource};
 
 /// How long requests that were begun may take to end after the signal to stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
@@ -30,25 +30,28 @@ const TURNED_AWAY: usize = 64;
 /// How long a connection that is turned away has for its one request.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Serves `router` until `shutdown`; then answers what was begun, for a bounded time. With `tls`, TLS is spoken from the
+/// A router with our answers where no route is found. It needs no fallbacks of its own, so that several can be merged: paths
+/// and methods that no route has get their problem documents here.
+pub fn whole(router: Router) -> Router {
+    router.method_not_allowed_fallback(async || Problem::no_method()).fallback(async || Problem::no_route())
+}
+
+/// Serves what `router` gives until `shutdown`; then answers what was begun, for a bounded time. With `tls`, TLS is spoken from the
 /// first byte, with the configuration that it gives at that moment. A unix socket's file is not removed.
 ///
-/// The router needs no fallbacks of its own, so that several can be merged: paths and methods that no route has get their
-/// problem documents here.
+/// `router` gives [`whole`] routers. A connection keeps the one that it got when it came.
 pub async fn serve(
     socket: Socket,
     name: ListenerName,
     tls: Option<TlsSource>,
     limits: Limits,
-    router: Router,
+    router: RouterSource,
     shutdown: CancellationToken,
 ) {
     let hall = Hall {
         tls,
         limits,
-        router: router
-            .method_not_allowed_fallback(async || Problem::no_method())
-            .fallback(async || Problem::no_route()),
+        router,
         places: Admission::new(limits.connections, limits.connections_per_address),
         porch: Admission::new(TURNED_AWAY, TURNED_AWAY),
         shutdown,
@@ -85,7 +88,7 @@ pub async fn serve(
 struct Hall {
     tls: Option<TlsSource>,
     limits: Limits,
-    router: Router,
+    router: RouterSource,
     places: Admission,
     porch: Admission,
     shutdown: CancellationToken,
@@ -94,7 +97,7 @@ struct Hall {
 impl Hall {
     fn admit(&self, stream: Stream, connections: &mut JoinSet<()>) {
         let (place, answers, limits) = match self.places.admit(stream.counts_for()) {
-            Ok(place) => (place, Answers::Routed(self.router.clone()), self.limits),
+            Ok(place) => (place, Answers::Routed((self.router)()), self.limits),
             Err(Crowded::InAll | Crowded::FromThere) => match self.porch.admit(None) {
                 Ok(place) => (place, Answers::NoPlace, self.limits.no_longer_than(PATIENCE)),
                 Err(_) => return,

@@ -345,6 +345,11 @@ impl Queue {
         self.commit_one(Change::Announce(Box::new(news))).await.map(drop)
     }
 
+    /// The upstreams that were last told to be down.
+    pub async fn upstreams_down(&self) -> Result<Vec<UpstreamName>, StoreError> {
+        self.store.upstreams_down().await
+    }
+
     /// What was decided of messages, in the order in which it was decided, each with its place among all; `None` where a
     /// record can't be opened.
     pub async fn decisions(

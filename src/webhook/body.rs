@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Endpoint, RecipientForm};
 use crate::clock::Timestamp;
 use crate::event::{Event, Notice, Topic, UpstreamNews};
-use crate::ident::{BusinessName, CategoryName, ClientName, MessageId, UpstreamName};
+use crate::ident::{BurstId, BusinessName, CategoryName, ClientName, MessageId, UpstreamName};
 use crate::mail::Recipient;
 use crate::outcome::Reason;
 
@@ -43,6 +43,9 @@ struct AboutMessage<'a> {
     upstream: Option<&'a UpstreamName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_reference: Option<&'a str>,
+    /// The burst, for `authrelay queue release --burst`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    burst: Option<&'a BurstId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Why<'a>>,
 }
@@ -117,6 +120,7 @@ fn message<'a>(event: &'a Event, endpoint: &Endpoint) -> AboutMessage<'a> {
         attempts: event.attempts,
         upstream: event.upstream.as_ref(),
         upstream_reference: event.reference.as_deref(),
+        burst: event.burst.as_ref(),
         reason: Why::of(event.reason.as_ref()),
     }
 }

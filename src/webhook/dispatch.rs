@@ -14,11 +14,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::lane::{Done, Lane, configured, deliver, enable};
-use super::monitor::{Monitor, Rests};
+use super::monitor::{Attempts, Monitor, Rests};
 use super::{Config, Endpoint};
 use crate::clock::{Clock, Timestamp};
 use crate::defect::survive;
 use crate::ident::EndpointName;
+use crate::metrics::Family;
 use crate::queue::{Change, Effect, EndpointState, Outbox, OutboxChange, StoreError, Waiting};
 
 /// Gives the endpoints of the moment.
@@ -56,18 +57,20 @@ impl Webhooks {
         shutdown: CancellationToken,
     ) -> Self {
         let (changed, rests) = (Arc::new(Notify::new()), Arc::new(Rests::default()));
+        let attempts: Attempts = Arc::new(Family::new(&["endpoint", "result"]));
         let dispatcher = Dispatcher {
             outbox: Arc::clone(&outbox),
             config: Arc::clone(&config),
             clock,
             changed: Arc::clone(&changed),
             rests: Arc::clone(&rests),
+            attempts: Arc::clone(&attempts),
             current: None,
             lanes: HashMap::new(),
             under_way: JoinSet::new(),
             sweep_at: Instant::now(),
         };
-        let monitor = Monitor::new(outbox, config, clock, rests, changed);
+        let monitor = Monitor::new(outbox, config, clock, rests, changed, attempts);
         Self { task: tokio::spawn(dispatcher.run(shutdown)), monitor }
     }
 
@@ -90,6 +93,7 @@ struct Dispatcher {
     clock: Clock,
     changed: Arc<Notify>,
     rests: Arc<Rests>,
+    attempts: Attempts,
     /// The configuration that `lanes` were made from.
     current: Option<Arc<Config>>,
     lanes: HashMap<EndpointName, Lane>,
@@ -192,7 +196,7 @@ impl Dispatcher {
                 survive(work).await.unwrap_or_else(|defect| {
                     tracing::error!(target: "authrelay::webhook", %endpoint, %defect, "a webhook failed");
                     let verdict = super::lane::Verdict::Failed { asked: Some(PAUSE) };
-                    Done { endpoint, number, verdict }
+                    Done { endpoint, number, verdict, result: None }
                 })
             });
         }
@@ -202,6 +206,9 @@ impl Dispatcher {
     fn ended(&mut self, done: Result<Done, tokio::task::JoinError>) {
         match done {
             Ok(done) => {
+                if let Some(result) = done.result {
+                    self.attempts.of(&[done.endpoint.as_str(), result]).one();
+                }
                 if let Some(lane) = self.lanes.get_mut(&done.endpoint) {
                     lane.ended(&done, Instant::now());
                 }

@@ -61,6 +61,8 @@ pub(super) struct Done {
     pub(super) endpoint: EndpointName,
     pub(super) number: i64,
     pub(super) verdict: Verdict,
+    /// What came of the request, for metrics; `None` where none was made.
+    pub(super) result: Option<&'static str>,
 }
 
 /// What a delivery says of its endpoint.
@@ -96,6 +98,11 @@ pub(super) async fn deliver(
     let (number, name) = (waiting.number, poster.endpoint.name().clone());
     let answer = attempt(&poster, &waiting, clock).await;
     let at = clock.now();
+    let result = answer.as_ref().map(|answer| match answer {
+        Answer::Taken(_) => "taken",
+        Answer::Gone => "gone",
+        Answer::Failed { .. } => "failed",
+    });
     let (verdict, change) = outcome(&poster, &waiting, answer, at);
     let recorded = outbox.commit(vec![Change::Outbox(Box::new(change))]).await;
     let verdict = match recorded {
@@ -106,7 +113,7 @@ pub(super) async fn deliver(
             Verdict::Failed { asked: Some(Duration::from_secs(1)) }
         }
     };
-    Done { endpoint: name, number, verdict }
+    Done { endpoint: name, number, verdict, result }
 }
 
 /// What came of the attempt; `None` where there is nothing to tell any more.

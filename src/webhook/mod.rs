@@ -2,7 +2,7 @@
 //!
 //! In the order in which a notice meets them: [`Webhooks`] (`dispatch`) takes what is due for an endpoint, `body` says it
 //! in JSON, `signature` signs it, `guard` sees to it that it goes nowhere it must not go, `post` sends it, and `health`
-//! and `schedule` say when the next one goes there.
+//! and `schedule` say when the next one goes there. `probe` goes as far as the handshake, for `check --live`.
 //!
 //! What must hold: a notice is told at least once or counted as dropped; notices about one message are told in their
 //! order; nothing is sent in the clear beyond this machine, and nothing to an address of a private network that the
@@ -15,12 +15,14 @@ mod health;
 mod lane;
 mod monitor;
 mod post;
+mod probe;
 mod schedule;
 mod signature;
 
 pub use dispatch::{CurrentConfig, Webhooks};
-pub use guard::{Guard, Network, refuses};
+pub use guard::{Forbidden, Guard, Network, refuses};
 pub use monitor::{EndpointStatus, Monitor, Standing, Tested};
+pub use probe::{Obstacle, probe_endpoint};
 pub use signature::{KeyError, SigningKey};
 
 use std::fmt;
@@ -102,6 +104,11 @@ impl Target {
     /// The endpoint at this address.
     pub fn new(url: Url) -> Self {
         Self(url)
+    }
+
+    /// Its host, without the brackets of an address.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default().trim_matches(['[', ']'])
     }
 
     /// The address itself. For requests only.

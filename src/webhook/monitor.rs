@@ -13,6 +13,7 @@ use super::post::{Answer, Poster};
 use super::{Endpoint, body};
 use crate::clock::{Clock, Timestamp};
 use crate::ident::{EndpointName, MessageId};
+use crate::metrics::{Counter, Family, Form, Page};
 use crate::queue::{EndpointState, Outbox, StoreError};
 
 /// Until when endpoints rest, as the dispatcher last saw it, and which of them were told not to.
@@ -48,6 +49,9 @@ impl Rests {
         work(rests.entry(endpoint.clone()).or_default())
     }
 }
+
+/// What came of requests, by endpoint and outcome. The names of endpoints are those of the configuration.
+pub(super) type Attempts = Arc<Family<Counter>>;
 
 /// Whether an endpoint is told of anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +94,7 @@ pub struct Monitor {
     clock: Clock,
     rests: Arc<Rests>,
     changed: Arc<Notify>,
+    attempts: Attempts,
 }
 
 impl Monitor {
@@ -99,8 +104,9 @@ impl Monitor {
         clock: Clock,
         rests: Arc<Rests>,
         changed: Arc<Notify>,
+        attempts: Attempts,
     ) -> Self {
-        Self { outbox, config, clock, rests, changed }
+        Self { outbox, config, clock, rests, changed, attempts }
     }
 
     /// To be called after a reload, so that what waits follows it at once.
@@ -126,6 +132,38 @@ impl Monitor {
             EndpointStatus { endpoint: Arc::clone(endpoint), standing, state }
         };
         Ok(config.endpoints.iter().map(one).collect())
+    }
+
+    /// Writes the numbers of the configured endpoints.
+    pub async fn write(&self, page: &mut Page) {
+        let help = "Requests to endpoints of webhooks, by what came of them.";
+        page.counters("authrelay_webhook_attempts_total", help, &self.attempts);
+        // A store that can't be read is told by other numbers.
+        let Ok(endpoints) = self.status().await else { return };
+        let now = self.clock.now();
+        let states = |value: fn(&EndpointState) -> u64| {
+            let of = move |one: &EndpointStatus| one.state.as_ref().map_or(0, value);
+            endpoints.iter().map(move |one| (one.endpoint.name().as_str(), of(one)))
+        };
+        let mut each = |name, form, help: &str, values: &mut dyn Iterator<Item = (&str, u64)>| {
+            page.begin(name, form, help);
+            values.for_each(|(endpoint, value)| page.sample(&[("endpoint", endpoint)], value));
+        };
+        let help = "Notices that endpoints have taken, since they were first told of something.";
+        each("authrelay_webhook_delivered_total", Form::Counter, help, &mut states(|state| state.delivered));
+        let help = "Notices that endpoints will never be told: no room, too old, or tried in vain.";
+        each("authrelay_webhook_dropped_total", Form::Counter, help, &mut states(|state| state.dropped));
+        let help = "Notices that wait for their endpoint.";
+        each("authrelay_webhook_waiting", Form::Gauge, help, &mut states(|state| state.waiting));
+        let oldest = |one: &EndpointStatus| one.state.as_ref().and_then(|state| state.oldest);
+        let age = |one: &EndpointStatus| oldest(one).map_or(0, |oldest| now.since(oldest).as_secs());
+        let mut ages = endpoints.iter().map(|one| (one.endpoint.name().as_str(), age(one)));
+        each("authrelay_webhook_oldest_seconds", Form::Gauge, "Age of the oldest of them.", &mut ages);
+        let is_disabled = |one: &EndpointStatus| matches!(one.standing, Standing::Disabled(_));
+        let mut disabled =
+            endpoints.iter().map(|one| (one.endpoint.name().as_str(), u64::from(is_disabled(one))));
+        let help = "Whether it said that it is gone (HTTP 410), so that nothing is sent there.";
+        each("authrelay_webhook_disabled", Form::Gauge, help, &mut disabled);
     }
 
     /// Sends a test to an endpoint, whether or not it is told of anything else; `None` where there is no such endpoint. What

@@ -166,7 +166,7 @@ fn what_went_wrong(error: &reqwest::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::outbound::TlsClient;
     use crate::queue::Subscription;
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    fn endpoint(url: &str, network: Network) -> Arc<Endpoint> {
+    pub(in crate::webhook) fn endpoint(url: &str, network: Network) -> Arc<Endpoint> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -7,6 +7,7 @@ mod dns;
 mod mail;
 mod names;
 mod texts;
+mod webhooks;
 
 #[path = "../support/certificates.rs"]
 mod certificates;

@@ -5,6 +5,7 @@ mod access;
 mod bulk;
 mod bytes;
 mod configuration;
+mod contrib;
 mod delivery;
 mod entrance;
 mod failover;
@@ -16,6 +17,7 @@ mod operator;
 mod page;
 mod recognition;
 mod reload;
+mod reload_files;
 mod reload_load;
 mod reports;
 mod sms_by_mail;
@@ -31,7 +33,9 @@ mod sms_requests;
 mod sms_secrets;
 mod sms_twilio;
 mod transport;
+mod troubles;
 mod unicode;
+mod webhook_news;
 mod webhooks;
 
 #[path = "../harness/mod.rs"]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
@@ -25,7 +25,7 @@ const ANNA: &str = "anna.monitored@customer.example";
 const ADMIN: &str = "[http.admin]\naddress = \"127.0.0.1:0\"\nserves = [\"admin\"]\n";
 
 /// A client whose mail is recognised, an upstream, and an admin listener.
-fn config(provider: SocketAddr, of_upstream: &str, more: &str) -> String {
+pub fn config(provider: SocketAddr, of_upstream: &str, more: &str) -> String {
     let (client, upstream) = (client("app", ""), upstream("provider", provider, of_upstream));
     format!("{LISTENER}{ADMIN}{client}{NO_REPLY}{upstream}{more}")
 }
@@ -36,13 +36,13 @@ fn get(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> web::Answer 
         .expect("an answer")
 }
 
-fn metrics(relay: &Relay) -> String {
+pub fn metrics(relay: &Relay) -> String {
     get(relay.listener("admin"), "/metrics", &[]).expect(200).body
 }
 
 /// The value of a series, by its name with its labels.
 #[track_caller]
-fn value(page: &str, series: &str) -> f64 {
+pub fn value(page: &str, series: &str) -> f64 {
     let found = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
     assert!(found.is_some(), "{series} is not in\n{page}");
     found.unwrap_or_default()
@@ -104,34 +104,7 @@ fn metrics_tell_what_happened_and_nothing_of_whom() {
     checked_by_promtool(&["check", "metrics"], &page);
 }
 
-#[test]
-fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
-    let provider = Upstream::start(|_| Answer::Accept);
-    let relay = Relay::start(&config(provider.address(), "", ""));
-    let page = metrics(&relay);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib");
-    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a file in contrib");
-    let dashboard = read("grafana-dashboard.json");
-    let panels: Value = serde_json::from_str(&dashboard).expect("JSON");
-    assert!(panels["panels"].as_array().is_some_and(|panels| panels.len() > 5));
-    for (name, text) in [("the dashboard", &dashboard), ("the alerts", &read("prometheus-alerts.yml"))] {
-        for metric in names(text) {
-            let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| metric.strip_suffix(suffix));
-            let is_there = |name: &str| page.contains(&format!("# TYPE {name} "));
-            assert!(is_there(&metric) || family.is_some_and(is_there), "{name} ask for {metric}, in\n{page}");
-        }
-    }
-    let rules = folder.join("prometheus-alerts.yml");
-    checked_by_promtool(&["check", "rules", &rules.display().to_string()], "");
-}
-
-/// Every name of a metric of ours in a text.
-fn names(text: &str) -> Vec<String> {
-    let after = text.match_indices("authrelay_").map(|(at, _)| &text[at..]);
-    after.map(|rest| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()).collect()
-}
-
-fn checked_by_promtool(arguments: &[&str], input: &str) {
+pub fn checked_by_promtool(arguments: &[&str], input: &str) {
     let promtool = std::env::var_os("AUTHRELAY_PROMTOOL").unwrap_or_else(|| "promtool".into());
     if Command::new(&promtool).arg("--version").output().is_err() {
         return skipped("promtool is not here: the metrics and the alert rules are not checked by it");

@@ -235,7 +235,7 @@ fn codes_are_told_of_with_the_number_and_the_name_the_application_gave() {
 #[test]
 fn the_audit_trail_says_what_was_decided_by_which_rule_and_how_it_ended() {
     let provider = Upstream::accepting();
-    let relay = Home::new().start(&small(provider.address(), "may_declare = true\n", ""));
+    let mut relay = Home::new().start(&small(provider.address(), "may_declare = true\n", ""));
     let suppressed = relay.accept(FROM, &[ANNA], &bulk_invitation(ANNA));
     let reset = relay.accept(FROM, &["bert@customer.example"], &password_reset("bert@customer.example"));
     relay.wait_event(&reset, "handed-over");
@@ -244,12 +244,12 @@ fn the_audit_trail_says_what_was_decided_by_which_rule_and_how_it_ended() {
     relay.cli(&["queue", "release", &suppressed]).ok();
     relay.wait_event(&suppressed, "handed-over");
 
-    let export = |arguments: &[&str]| -> Vec<Value> {
+    let export = |relay: &Relay, arguments: &[&str]| -> Vec<Value> {
         let text = relay.cli(&[&["audit", "export"], arguments].concat()).ok().stdout;
         assert!(!text.to_lowercase().contains("@customer.example"), "{text}");
         text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     };
-    let all = export(&[]);
+    let all = export(&relay, &[]);
     let said: Vec<_> = all
         .iter()
         .map(|one| (one["decision"].as_str(), one["category"].as_str(), one["end"].as_str()))
@@ -265,9 +265,15 @@ fn the_audit_trail_says_what_was_decided_by_which_rule_and_how_it_ended() {
     assert_eq!((&all[0]["rule"], &all[1]["id"]), (&"declared".into(), &reset.clone().into()));
     let steps: Vec<_> = all[0]["steps"].as_array().expect("steps").iter().map(|step| &step["what"]).collect();
     assert_eq!(steps, ["suppressed", "released", "handed-over"]);
-    assert_eq!(export(&["--to", "bert@customer.example"]), all[1..2]);
-    assert_eq!(export(&["--since", "2100-01-01"]), [Value::Null; 0]);
-    assert_eq!(export(&["--until", "2100-01-01"]).len(), 3);
+    assert_eq!(export(&relay, &["--to", "bert@customer.example"]), all[1..2]);
+    assert_eq!(export(&relay, &["--since", "2100-01-01"]), [Value::Null; 0]);
+    assert_eq!(export(&relay, &["--until", "2100-01-01"]).len(), 3);
+    // With the daemon down its file says the same.
+    assert!(relay.stop().success());
+    assert!(!relay.cli(&["audit", "export"]).status.success());
+    assert_eq!(export(&relay, &["--offline"]), all);
+    assert_eq!(export(&relay, &["--offline", "--to", "bert@customer.example"]), all[1..2]);
+    assert_eq!(export(&relay, &["--offline", "--since", "2100-01-01"]), [Value::Null; 0]);
 }
 
 /// What stands in the documentation as the `number`th example in `language`.

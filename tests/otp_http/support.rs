@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use authrelay::clock::Timestamp;
-use authrelay::http::{Limits, MEDIA_TYPE, Socket, TlsSource, serve};
+use authrelay::http::{Limits, MEDIA_TYPE, RouterSource, Socket, TlsSource, serve, whole};
 use authrelay::ident::{ClientName, ListenerName, MessageId};
 use authrelay::otp::{self, Accepted, Handler, Refusal, RefusalKind, Request, Status, View};
 use authrelay::secret::Secret;
@@ -136,6 +136,8 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let name = ListenerName::new("otp");
+        let router = whole(router);
+        let router: RouterSource = Arc::new(move || router.clone());
         let task = tokio::spawn(serve(Socket::Tcp(listener), name, tls, limits, router, shutdown.clone()));
         Self { address, desk, shutdown, task }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use authrelay::http::{Limits, Socket, TlsSource, serve};
+use authrelay::http::{Limits, RouterSource, Socket, TlsSource, serve, whole};
 use authrelay::ident::ListenerName;
 use authrelay::otp::{self, Handler};
 use rustls::pki_types::ServerName;
@@ -63,6 +63,8 @@ async fn codes_are_taken_over_a_unix_socket() {
     let socket = Socket::Unix(UnixListener::bind(&path).unwrap());
     let router = otp::router(Arc::clone(&desk) as Arc<dyn Handler>);
     let name = ListenerName::new("otp");
+    let router = whole(router);
+    let router: RouterSource = Arc::new(move || router.clone());
     let task = tokio::spawn(serve(socket, name, None, Limits::default(), router, shutdown.clone()));
     // reqwest asks for a provider even where it speaks no TLS.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

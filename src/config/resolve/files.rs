@@ -71,7 +71,15 @@ impl Context<'_> {
         match read(&path) {
             Ok(bytes) => Some(Read { path, bytes: bytes.into() }),
             Err(problem) => {
-                self.report.error(span, format!("can't read {}: {problem}", path.display())).maybe(
+                let entry = self.report.error(span, format!("can't read {}: {problem}", path.display()));
+                if problem.kind() == std::io::ErrorKind::PermissionDenied {
+                    entry.help(format!(
+                        "use sudo; the daemon itself reads it as its own user: chgrp authrelay {0} && chmod 640 {0}",
+                        path.display()
+                    ));
+                    return None;
+                }
+                entry.maybe(
                     (!path.is_absolute() || path.starts_with(&self.base)).then(|| {
                         "a relative path starts from the folder of the configuration file".to_owned()
                     }),

@@ -76,18 +76,32 @@ fn http_listeners(
     wanted: &mut Vec<http::ListenerConfig>,
     waiting: &mut Vec<String>,
 ) {
-    let asked = std::mem::replace(wanted, running.to_vec());
+    let asked = std::mem::take(wanted);
     for open in running {
-        match asked.iter().find(|listener| listener.name == open.name) {
-            None => waiting.push(format!(
-                "[http.{}] stays open at {}, though it was removed",
-                open.name,
-                at(open)
-            )),
-            Some(settings) if settings != open => {
-                waiting.push(format!("[http.{}] stays as it was, at {}", open.name, at(open)));
+        let (name, place) = (&open.name, at(open));
+        let found = asked.iter().find(|listener| listener.name == *name);
+        let Some(settings) = found else {
+            waiting.push(format!("[http.{name}] stays open at {place}, though it was removed"));
+            wanted.push(open.clone());
+            continue;
+        };
+        // What may be found at a place, and without which password, was judged for the place that was asked for. So where
+        // that waits, all of it does.
+        let changed = if settings.bind != open.bind {
+            Some(format!("not at {} yet", at(settings)))
+        } else if settings.tls != open.tls {
+            Some(format!("{} TLS until then", if open.tls { "with" } else { "without" }))
+        } else if settings.client_ca != open.client_ca {
+            Some("not with another client_ca yet".to_owned())
+        } else {
+            None
+        };
+        match changed {
+            Some(changed) => {
+                waiting.push(format!("[http.{name}] stays as it was, at {place}, {changed}"));
+                wanted.push(open.clone());
             }
-            Some(_) => {}
+            None => wanted.push(settings.clone()),
         }
     }
     let is_new = |listener: &&http::ListenerConfig| running.iter().all(|open| open.name != listener.name);
@@ -147,7 +161,7 @@ mod tests {
                 "listener a stays at 127.0.0.1:2501, not 127.0.0.1:2509 yet",
                 "listener b stays open at 127.0.0.1:2502, though it was removed",
                 "listener c at 127.0.0.1:2503 is not opened yet",
-                "[http.h] stays as it was, at 127.0.0.1:8001",
+                "[http.h] stays as it was, at 127.0.0.1:8001, not at 127.0.0.1:8009 yet",
                 "[http.i] stays open at 127.0.0.1:8002, though it was removed",
                 "[http.j] at 127.0.0.1:8003 is not opened yet",
                 "path in [queue] stays /q/queue.db, not /other/queue.db yet",
@@ -164,6 +178,27 @@ mod tests {
         // What waits is told again the next time.
         let mut again = config(RUNNING);
         assert!(keep(&wanted, &mut again).unwrap().iter().all(|line| !line.contains("2509")));
+    }
+
+    /// Where the place is another, what was judged for it is not in force at the old one.
+    #[test]
+    fn what_is_found_at_an_http_listener_changes_unless_its_place_does() {
+        let text = |address: &str, tls: &str, more: &str| {
+            format!(
+                "state_directory = \"/s\"\n[http.h]\naddress = \"{address}\"\ntls = \"{tls}\"\nserves = [\"admin\"{more}]\n"
+            )
+        };
+        let running = config(&text("127.0.0.1:8001", "off", ""));
+        let kept = |wanted: &str| {
+            let mut wanted = config(wanted);
+            let waiting = keep(&running, &mut wanted).unwrap();
+            (waiting, wanted.http[0].serves.len())
+        };
+        assert_eq!(kept(&text("127.0.0.1:8001", "off", ", \"otp\"")), (Vec::new(), 2));
+        let moved = "[http.h] stays as it was, at 127.0.0.1:8001, not at 127.0.0.1:8002 yet".to_owned();
+        assert_eq!(kept(&text("127.0.0.1:8002", "off", ", \"otp\"")), (vec![moved], 1));
+        let tls = "[http.h] stays as it was, at 127.0.0.1:8001, without TLS until then".to_owned();
+        assert_eq!(kept(&text("127.0.0.1:8001", "on", ", \"otp\"")), (vec![tls], 1));
     }
 
     #[test]

@@ -351,6 +351,10 @@ impl Store for MemoryStore {
         Ok(Vec::new())
     }
 
+    async fn upstreams_down(&self) -> Result<Vec<UpstreamName>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn depth(&self) -> Result<Depth, StoreError> {
         Ok(Depth::default())
     }

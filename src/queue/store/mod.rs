@@ -22,7 +22,7 @@ use self::decision::{Decision, DecisionPlace, DecisionQuery};
 use super::{Awaited, Claimed, Entry, State};
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::ident::{BurstId, CategoryName, Class, ClientName, MessageId};
+use crate::ident::{BurstId, CategoryName, Class, ClientName, MessageId, UpstreamName};
 use crate::secret::Digest;
 
 /// Why a store could not do as told. Nothing of the change was made, unless it says otherwise.
@@ -187,6 +187,9 @@ pub trait Store: Send + Sync + 'static {
         &self,
         query: DecisionQuery,
     ) -> Result<Vec<(DecisionPlace, Option<Decision>)>, StoreError>;
+
+    /// The upstreams that were last told to be down, by the names they had.
+    async fn upstreams_down(&self) -> Result<Vec<UpstreamName>, StoreError>;
 
     /// How full the queue is.
     async fn depth(&self) -> Result<Depth, StoreError>;

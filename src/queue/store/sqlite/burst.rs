@@ -92,8 +92,8 @@ impl Work<'_> {
         let entry = &first.new.entry;
         let within = settling.burst.within.as_secs();
         let told = format!("burst {}: {recipients} recipients within {within} s, all held", burst.id);
-        let event = crate::event::Event::new(Kind::BurstHeld, now, entry.about());
-        self.tell(number, event.because(own(told)))?;
+        let event = crate::event::Event::new(Kind::BurstHeld, now, entry.about()).because(own(told));
+        self.tell(number, crate::event::Event { burst: Some(burst.id.clone()), ..event })?;
         Ok(Some(burst))
     }
 

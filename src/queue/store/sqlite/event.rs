@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::change::Work;
 use super::row::{Stored, failed, json, not_sealed, sealed, time};
 use crate::event::{Event, Kind};
-use crate::ident::{MessageId, UpstreamName};
+use crate::ident::{BurstId, MessageId, UpstreamName};
 use crate::mail::Recipient;
 use crate::outcome::Reason;
 use crate::queue::keyring::Keyring;
@@ -41,6 +41,8 @@ struct Detail {
     reason: Option<Reason>,
     upstream: Option<UpstreamName>,
     reference: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    burst: Option<BurstId>,
 }
 
 /// An event without a row, sealed and ready to be stored.
@@ -70,6 +72,7 @@ impl Work<'_> {
     /// Stores an event about the row with this number.
     pub(super) fn tell(&mut self, number: i64, event: Event) -> Result<(), StoreError> {
         let plain = event.reason.is_none() && event.upstream.is_none() && event.reference.is_none();
+        let plain = plain && event.burst.is_none();
         let detail = if plain {
             None
         } else {
@@ -77,6 +80,7 @@ impl Work<'_> {
                 reason: event.reason.clone(),
                 upstream: event.upstream.clone(),
                 reference: event.reference.clone(),
+                burst: event.burst.clone(),
             };
             let sealed = self.keyring.seal(sealed::DETAIL, event.id.as_bytes(), &json(&detail)?);
             Some(sealed.map_err(not_sealed)?)
@@ -216,6 +220,7 @@ fn about(event: &rusqlite::Row<'_>, row: &Stored, keyring: &Keyring) -> rusqlite
         reason: detail.reason,
         upstream: detail.upstream,
         reference: detail.reference,
+        burst: detail.burst,
     };
     Ok((event.get(0)?, event_read))
 }

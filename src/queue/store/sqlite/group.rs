@@ -11,11 +11,10 @@ use super::prepare::Prepared;
 use super::row::failed;
 use super::writer::{Job, Made};
 use crate::clock::Timestamp;
-use crate::event::Notice;
 use crate::ident::MessageId;
 use crate::queue::keyring::Keyring;
 use crate::queue::store::outbox::Audience;
-use crate::queue::store::{Applied, Effect, StoreError};
+use crate::queue::store::{Applied, StoreError};
 
 /// A group under way.
 pub(super) struct Group<'a> {
@@ -140,10 +139,7 @@ impl<'a> Group<'a> {
                 Prepared::Expire { now, limit } => work.expire(now, limit)?,
                 Prepared::Record(events) => work.record_all(events)?,
                 Prepared::Prune { before, archive, limit } => work.prune(before, archive, self.now, limit)?,
-                Prepared::Announce(news) => {
-                    work.notify(&Notice::Upstream(*news))?;
-                    Effect::Done
-                }
+                Prepared::Announce(news) => work.announce(*news)?,
                 Prepared::Outbox(change) => work.change_outbox(&change)?,
             };
             applied.push(work.applied(effect));

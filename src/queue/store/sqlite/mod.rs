@@ -29,6 +29,7 @@ mod report;
 mod row;
 mod schema;
 mod sweep;
+mod upstream;
 mod writer;
 
 use std::path::Path;
@@ -50,7 +51,7 @@ use super::outbox::{Audience, CurrentAudience, EndpointState, Outbox, Waiting};
 use super::{Applied, Change, ClaimRequest, Depth, History, OpenBurst, Query, Settle, Store, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Event, Kind};
-use crate::ident::{Class, EndpointName, MessageId};
+use crate::ident::{Class, EndpointName, MessageId, UpstreamName};
 use crate::outcome::{Reason, ReasonClass};
 use crate::pulse::{Heart, Pulse};
 use crate::queue::keyring::Keyring;
@@ -374,6 +375,10 @@ impl Store for SqliteStore {
     ) -> Result<Vec<(DecisionPlace, Option<Decision>)>, StoreError> {
         let keyring = Arc::clone(&self.inner.keyring);
         self.inner.readers.read(move |conn| archive::decisions(conn, &keyring, &query)).await
+    }
+
+    async fn upstreams_down(&self) -> Result<Vec<UpstreamName>, StoreError> {
+        self.inner.readers.read(upstream::down).await
     }
 
     async fn depth(&self) -> Result<Depth, StoreError> {
