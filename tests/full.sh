@@ -75,6 +75,12 @@ if command -v npm >/dev/null; then
   fi
 fi
 
+# lintian judges the package.
+if ! command -v lintian >/dev/null && { [ "$(id -u)" -ne 0 ] ||
+     ! DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends lintian </dev/null >"$tools/lintian.log" 2>&1; }; then
+  echo "lintian could not be installed: the package is not judged by it" >> "$AUTHRELAY_SKIPPED"
+fi
+
 # A Debian to boot, with the real systemd, and two versions of the package. The tree is kept for the next run.
 tree=$tools/bookworm
 if [ "$(id -u)" -ne 0 ]; then

@@ -155,6 +155,19 @@ fn http_without_tls_is_not_opened_to_other_machines() {
     service.end();
 }
 
+#[test]
+fn the_service_manager_hears_why_it_is_not_ready() {
+    let provider = Upstream::accepting();
+    let (one, _) = socket("127.0.0.1:0");
+    let reserve = "[queue]\ndisk_reserve = 1125899906842624\n";
+    let service = Service::start(&format!("{}{reserve}", config(&provider, SMTP)), vec![("smtp", one)]);
+    service.told("READY=1");
+    let told = service.told("STATUS=NOT READY: disk: ");
+    assert!(told.contains("make room there"), "{told}");
+    service.terminate();
+    service.end();
+}
+
 /// A whole Debian with the real systemd, where `tests/run --full` could make one ready.
 #[test]
 fn the_package_lives_through_all_that_an_administrator_does() {
@@ -170,4 +183,22 @@ fn the_package_lives_through_all_that_an_administrator_does() {
     let output = String::from_utf8_lossy(&done.stdout);
     println!("{output}");
     assert!(done.status.success(), "{output}{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// What Debian's own judge of packages has to say; what is overridden stands with its reason in packaging/lintian-overrides.
+#[test]
+fn lintian_finds_nothing_wrong_with_the_package() {
+    let is_here = Command::new("lintian").arg("--version").output().is_ok();
+    let Some(package) = std::env::var_os("AUTHRELAY_SYSTEMD_NEW").filter(|_| is_here) else {
+        return skipped("lintian: it needs tests/run --full, which builds the package");
+    };
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--allow-root", "--fail-on", "error,warning"]).arg(package).stdin(Stdio::null());
+    let done = lintian.output().expect("it starts");
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(
+        done.status.success() && said.trim().is_empty(),
+        "{said}{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
