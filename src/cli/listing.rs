@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use super::{plural, print_json};
-use crate::admin::{BurstView, EventView, FlowView, MessageView, ReportsView, StatusView, TraceView};
+use crate::admin::{
+    BurstView, EventView, FlowView, MessageView, ReportsView, StatusView, TraceView, UpstreamView,
+};
 
 /// How a reason ends when the upstream was lost behind the end of the message.
 const AFTER_ALL_WAS_SENT: &str = "(at the final dot)";
@@ -125,7 +127,23 @@ pub(super) fn print_status(status: &StatusView) {
     for listener in &status.listeners {
         say!("listener {listener}");
     }
-    for upstream in &status.upstreams {
+    print_upstreams(&status.upstreams);
+    if let Some(ReportsView { applied, stale, unknown, forged }) = &status.reports {
+        say!("status callbacks: {applied} applied, {stale} stale, {unknown} unknown, {forged} forged");
+    }
+    super::reload::print_status(&status.reloads, &status.certificates);
+    super::links::print_foreign(&status.foreign_hosts);
+    for observed in &status.observed {
+        say!(
+            "WARNING: client {} is only observed until {}: its mail is relayed whatever it is",
+            observed.client,
+            observed.until
+        );
+    }
+}
+
+fn print_upstreams(upstreams: &[UpstreamView]) {
+    for upstream in upstreams {
         say!(
             "upstream {} ({} {}): {}, {} in flight",
             upstream.name,
@@ -141,19 +159,7 @@ pub(super) fn print_status(status: &StatusView) {
             say!("  asked again {at}");
         }
     }
-    if status.upstreams.iter().any(|upstream| upstream.state == "down") {
+    if upstreams.iter().any(|upstream| upstream.state == "down") {
         say!("`authrelay check --live` tries the upstreams now, and says what to do");
-    }
-    if let Some(ReportsView { applied, stale, unknown, forged }) = &status.reports {
-        say!("status callbacks: {applied} applied, {stale} stale, {unknown} unknown, {forged} forged");
-    }
-    super::reload::print_status(&status.reloads, &status.certificates);
-    super::links::print_foreign(&status.foreign_hosts);
-    for observed in &status.observed {
-        say!(
-            "WARNING: client {} is only observed until {}: its mail is relayed whatever it is",
-            observed.client,
-            observed.until
-        );
     }
 }
