@@ -288,7 +288,7 @@ impl Upstream {
         let Some(room) = Room::try_take(self, class) else {
             return Admission::Full;
         };
-        if let Some(Err(until)) = self.rate.as_ref().map(Rate::take) {
+        if let Some(Err(until)) = self.rate.as_ref().map(|rate| rate.take(class)) {
             return Admission::RateUntil(until);
         }
         self.admit(room)
@@ -302,7 +302,7 @@ impl Upstream {
         let Some(room) = Room::take(self, class).await else {
             return Err(Instant::now());
         };
-        while let Some(Err(until)) = self.rate.as_ref().map(Rate::take) {
+        while let Some(Err(until)) = self.rate.as_ref().map(|rate| rate.take(class)) {
             tokio::time::sleep_until(until).await;
         }
         match self.admit(room) {

@@ -137,7 +137,7 @@ fn is_dos_program(head: &[u8]) -> bool {
 
 fn by_declaration(enclosure: &Enclosure) -> Option<Forbidden> {
     match enclosure.media_type.as_str() {
-        "message/rfc822" | "message/global" => return Some(Forbidden::Message),
+        message if message.starts_with("message/") => return Some(Forbidden::Message),
         "text/html" | "application/xhtml+xml" | "image/svg+xml" => return Some(Forbidden::Page),
         _ => {}
     }

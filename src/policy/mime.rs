@@ -2,18 +2,15 @@
 //!
 //! Trusts nothing. The walk over the parts is our own, because it has to be bounded: mail-parser builds nested messages
 //! without a limit on their depth, and dropping such a tree overflows the stack. mail-parser reads the header of one
-//! part at a time and decodes one leaf at a time; neither can nest. A message inside the message (`message/rfc822`) is
+//! part at a time; `transfer` decodes one leaf at a time; neither can nest. A message inside the message (`message/rfc822`) is
 //! somebody else's text and not looked into.
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use mail_parser::decoders::quoted_printable::quoted_printable_decode;
-use mail_parser::{ContentType, Message as Parsed, MessageParser, MimeHeaders, PartType};
+use mail_parser::{ContentType, Message as Parsed, MessageParser, MimeHeaders};
 
 use super::text::TextLimits;
+use super::transfer::{self, Encoding};
 use crate::mail::{HeaderFields, Message};
 
 /// How a part is to be read.
@@ -94,39 +91,53 @@ impl Walk<'_> {
             return;
         }
         let header = MessageParser::new().with_mime_headers().parse_headers(&raw[..body]);
-        match kind(header.as_ref()) {
-            Kind::Text(markup) => {
-                let text = self.text(raw);
-                self.found.texts.push(Leaf { markup, text });
-                // What has a file's name can be saved as that file; a page that is shown has been looked into.
-                if markup == Markup::Plain && name(header.as_ref()).is_some() {
-                    self.enclosure(raw, body, header.as_ref());
-                }
-            }
+        if contradicts_itself(&raw[..body]) || encoding(header.as_ref()) == Encoding::Foreign {
+            self.left_out();
+            return;
+        }
+        let part = Part { raw, body, header: header.as_ref() };
+        match kind(part.header) {
+            Kind::Text(markup) => self.shown(&part, markup),
             Kind::Multipart(boundary) => self.multipart(&raw[body..], boundary.as_bytes(), depth),
             Kind::Calendar => {
                 self.found.calendar = true;
-                let folded = self.text(raw);
+                let folded = self.text(&part);
                 // RFC 5545 section 3.1
-                self.found.attached.push(folded.replace("\r\n ", "").replace("\n ", ""));
+                let folds = ["\r\n ", "\n ", "\r\n\t", "\n\t"];
+                self.found.attached.push(folds.iter().fold(folded, |text, fold| text.replace(fold, "")));
             }
             Kind::Message => {
                 self.found.embedded_message = true;
-                self.enclosure(raw, body, header.as_ref());
+                self.enclosure(&part);
             }
-            Kind::Picture => self.enclosure(raw, body, header.as_ref()),
+            Kind::Picture => self.enclosure(&part),
             Kind::AttachedText => {
                 self.found.attachments += 1;
-                let text = self.text(raw);
+                let text = self.text(&part);
                 self.found.attached.push(text);
-                self.enclosure(raw, body, header.as_ref());
+                self.enclosure(&part);
             }
             Kind::Attachment => {
                 self.found.attachments += 1;
-                self.enclosure(raw, body, header.as_ref());
+                self.enclosure(&part);
             }
             Kind::Unreadable => self.left_out(),
         }
+    }
+
+    fn shown(&mut self, part: &Part<'_>, markup: Markup) {
+        let text = self.text(part);
+        if markup == Markup::Plain {
+            for (name, head) in transfer::uuencoded(&text) {
+                self.found.attachments += 1;
+                self.found.enclosures.push(Enclosure { media_type: String::new(), name: Some(name), head });
+            }
+            // What has a file's name can be saved as that file; a page that is shown has been looked into.
+            if name(part.header).is_some() {
+                self.enclosure(part);
+            }
+        }
+        self.found.texts.push(Leaf { markup, text });
     }
 
     fn left_out(&mut self) {
@@ -134,37 +145,29 @@ impl Walk<'_> {
         self.found.parts_left_out = true;
     }
 
-    fn enclosure(&mut self, raw: &[u8], body: usize, header: Option<&Parsed<'_>>) {
-        let part = header.and_then(|header| header.parts.first());
-        let content_type = part.and_then(MimeHeaders::content_type);
+    fn enclosure(&mut self, part: &Part<'_>) {
+        let content_type = part.own().and_then(MimeHeaders::content_type);
         let subtype = content_type.and_then(ContentType::subtype).unwrap_or_default();
         let media_type =
             content_type.map(|found| format!("{}/{subtype}", found.ctype()).to_ascii_lowercase());
-        let cut = raw.len().min(body + ENCLOSURE_BYTES);
+        let cut = part.raw.len().min(part.body + ENCLOSURE_BYTES);
         self.found.enclosures.push(Enclosure {
             media_type: media_type.unwrap_or_default(),
-            name: name(header),
-            head: head(&raw[body.min(cut)..cut], header),
+            name: name(part.header),
+            head: encoding(part.header).decode(&part.raw[part.body.min(cut)..cut]).into_owned(),
         });
     }
 
-    fn text(&mut self, raw: &[u8]) -> String {
-        let cut = raw.len().min(self.left);
+    fn text(&mut self, part: &Part<'_>) -> String {
+        let cut = part.raw.len().min(self.left);
         self.left -= cut;
-        self.found.incomplete |= cut < raw.len();
-        MessageParser::new()
-            .with_mime_headers()
-            .parse(&raw[..cut])
-            .and_then(|parsed| parsed.parts.into_iter().next())
-            .and_then(|part| match part.body {
-                PartType::Text(text) | PartType::Html(text) => Some(text.into_owned()),
-                PartType::Binary(_)
-                | PartType::InlineBinary(_)
-                | PartType::Message(_)
-                | PartType::Multipart(_) => None,
-            })
-            // A part without any header field is plain text (RFC 2046 section 5.1); mail-parser finds nothing in it.
-            .unwrap_or_else(|| String::from_utf8_lossy(&raw[..cut]).into_owned())
+        self.found.incomplete |= cut < part.raw.len();
+        let decoded = encoding(part.header).decode(&part.raw[part.body.min(cut)..cut]);
+        let charset = part.own().and_then(MimeHeaders::content_type).and_then(|found| found.attribute("charset"));
+        transfer::text(&decoded, charset).unwrap_or_else(|| {
+            self.left_out();
+            String::new()
+        })
     }
 
     fn multipart(&mut self, body: &[u8], boundary: &[u8], depth: usize) {
@@ -196,37 +199,42 @@ impl Walk<'_> {
     }
 }
 
+/// One part: all of it, where its body begins, and its header where it has one.
+struct Part<'a> {
+    raw: &'a [u8],
+    body: usize,
+    header: Option<&'a Parsed<'a>>,
+}
+
+impl<'a> Part<'a> {
+    fn own(&self) -> Option<&'a mail_parser::MessagePart<'a>> {
+        self.header.and_then(|header| header.parts.first())
+    }
+}
+
 /// The name under which the part would be saved.
 fn name(header: Option<&Parsed<'_>>) -> Option<String> {
     let part = header.and_then(|header| header.parts.first());
     part.and_then(MimeHeaders::attachment_name).map(ToOwned::to_owned)
 }
 
-/// The first octets of a part, decoded. It may be cut anywhere, so that what can't be decoded is left out.
-fn head(encoded: &[u8], header: Option<&Parsed<'_>>) -> Vec<u8> {
+fn encoding(header: Option<&Parsed<'_>>) -> Encoding {
     let part = header.and_then(|header| header.parts.first());
-    let encoding = part.and_then(MimeHeaders::content_transfer_encoding).unwrap_or_default().trim();
-    if encoding.eq_ignore_ascii_case("base64") {
-        // As mail programs do: what is no letter of the alphabet is passed over.
-        let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-        let mut letters: Vec<u8> =
-            encoded.iter().copied().take_while(|&byte| byte != b'=').filter(is_letter).collect();
-        letters.truncate(letters.len() / 4 * 4 + [0, 0, 2, 3][letters.len() % 4]);
-        return LENIENT.decode(letters).unwrap_or_default();
-    }
-    if encoding.eq_ignore_ascii_case("quoted-printable") {
-        return quoted_printable_decode(encoded).unwrap_or_else(|| encoded.to_vec());
-    }
-    encoded.to_vec()
+    Encoding::of(part.and_then(MimeHeaders::content_transfer_encoding).unwrap_or_default())
 }
 
-/// Base64 without padding, whose last letter may hold bits that are not used.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+/// Whether a header says two things about how its part is to be read: programs take the one or the other.
+fn contradicts_itself(header: &[u8]) -> bool {
+    let fields = HeaderFields::scan(header);
+    let values = |name| fields.named(header, name).map(|field| String::from_utf8_lossy(&header[field.value.clone()]));
+    let media_type = |value: &str| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let differ = |mut all: Vec<String>| {
+        all.dedup();
+        all.len() > 1
+    };
+    differ(values("Content-Type").map(|value| media_type(&value)).collect())
+        || differ(values("Content-Transfer-Encoding").map(|value| format!("{:?}", Encoding::of(&value))).collect())
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Delimiter {
@@ -272,13 +280,14 @@ fn kind<'a>(header: Option<&'a Parsed<'_>>) -> Kind<'a> {
             _ => Kind::Unreadable,
         },
         "text" if subtype == "calendar" => Kind::Calendar,
+        "application" if subtype == "ics" => Kind::Calendar,
         "text" if saved => Kind::AttachedText,
         "text" => match subtype.as_str() {
             "html" | "x-amp-html" | "watch-html" => Kind::Text(Markup::Html),
             "plain" | "enriched" | "richtext" => Kind::Text(Markup::Plain),
             _ => Kind::AttachedText,
         },
-        "message" if matches!(subtype.as_str(), "rfc822" | "global") => Kind::Message,
+        "message" => Kind::Message,
         "image" if !saved => Kind::Picture,
         _ => Kind::Attachment,
     }

@@ -20,6 +20,7 @@ mod target;
 #[cfg(test)]
 mod testing;
 mod text;
+mod transfer;
 mod verdict;
 
 pub use category::{Action, Category, SenderPolicy, shipped_categories};

@@ -74,7 +74,9 @@ pub(super) struct Targets {
 impl Targets {
     /// Takes an address; its place, where it was kept.
     pub(super) fn add(&mut self, kind: TargetKind, address: &str) -> Option<usize> {
-        let address = address.trim_matches(|c: char| c.is_whitespace() || c.is_control());
+        // What some programs take for quotation marks or for nothing does not make an address a relative one.
+        let surrounds = |c: char| c.is_whitespace() || c.is_control() || c == '`' || is_invisible(c);
+        let address = address.trim_matches(surrounds);
         let within = kind == TargetKind::Embedded && has_scheme(address, &["data", "cid"]);
         if address.is_empty() || address.starts_with('#') || within {
             return None;
@@ -192,6 +194,11 @@ fn scheme_start(text: &str) -> usize {
     let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     let length = text.bytes().rev().take_while(|byte| is_scheme(byte)).count();
     let start = text.len() - length;
+    // `seehttps://` where a space was forgotten, or left out on purpose.
+    let web = ["https", "http"].into_iter().find(|web| text[start..].to_ascii_lowercase().ends_with(web));
+    if let Some(web) = web {
+        return text.len() - web.len();
+    }
     // It begins with a letter.
     text[start..].find(|c: char| c.is_ascii_alphabetic()).map_or(text.len(), |at| start + at)
 }

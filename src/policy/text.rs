@@ -86,8 +86,8 @@ pub struct Body {
     pub links: Vec<String>,
     /// Every address that the part leads to.
     pub targets: Vec<Target>,
-    /// What relative addresses start from.
-    pub base: Option<String>,
+    /// What relative addresses may start from.
+    pub bases: Vec<String>,
     /// There are more addresses than those in `targets`.
     pub crowded: bool,
     /// Not all of the part was looked at.

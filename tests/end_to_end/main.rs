@@ -4,6 +4,7 @@
 mod access;
 mod bulk;
 mod bytes;
+mod code_order;
 mod configuration;
 mod contrib;
 mod delivery;

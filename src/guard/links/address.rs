@@ -74,7 +74,9 @@ const NESTED_MAX: usize = 8;
 
 /// What `target` means, in a part whose relative addresses start from `base`.
 pub(super) fn place(target: &Target, base: Option<&Url>) -> Place {
-    let address = target.address.as_str();
+    // Parsers pass over these; what is looked at here must not differ from what they see.
+    let plain = target.address.replace(['\t', '\n', '\r'], "");
+    let address = plain.as_str();
     if target.kind == TargetKind::Text && !address.contains("://") {
         return web(address).unwrap_or(Place::Nowhere);
     }
@@ -187,6 +189,8 @@ mod tests {
             ("ht\ntps://ev\til.example/", "evil.example"),
             (" \u{1}https:evil.example", "evil.example"),
             ("//evil.example/x", "evil.example"),
+            ("/\t/evil.example/x", "evil.example"),
+            ("\\\n/evil.example/x", "evil.example"),
             ("/\\evil.example", "evil.example"),
             ("https://%65vil.example/", "evil.example"),
             ("https://evil\u{3002}example/", "evil.example"),

@@ -162,16 +162,14 @@ pub fn survey(text: &Text, domains: Option<&Domains>, recognition: &Recognition)
     let has_code = text.has_code();
     let mut found = Found { domains, has_code, counts: BTreeMap::new(), candidates: Vec::new() };
     let first = first_links(text);
-    let bodies = text.bodies.iter().enumerate().flat_map(|(number, body)| {
-        let base = body.base.as_deref().and_then(base_url);
-        body.targets
-            .iter()
-            .enumerate()
-            .map(move |(place, target)| (Some((number, place)), target, base.clone()))
-    });
-    let attached = text.attached_targets.iter().map(|target| (None, target, None));
-    for (place, target, base) in bodies.chain(attached) {
-        found.take(target, base.as_ref(), place.is_some_and(|place| first.contains(&place)));
+    for (number, body) in text.bodies.iter().enumerate() {
+        let bases: Vec<Url> = body.bases.iter().filter_map(|base| base_url(base)).collect();
+        for (place, target) in body.targets.iter().enumerate() {
+            found.take_from(target, &bases, first.contains(&(number, place)));
+        }
+    }
+    for target in &text.attached_targets {
+        found.take_from(target, &[], false);
     }
     found.decide_by_words(recognition);
     let seen = |((taken, host), count)| Seen { host, taken, count };
@@ -234,6 +232,16 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
+    /// Takes a target wherever it leads: a relative one from each of the bases.
+    fn take_from(&mut self, target: &'a Target, bases: &[Url], is_first: bool) {
+        self.take(target, bases.first(), is_first);
+        if matches!(Url::parse(&target.address), Err(url::ParseError::RelativeUrlWithoutBase)) {
+            for base in bases.iter().skip(1) {
+                self.take(target, Some(base), is_first);
+            }
+        }
+    }
+
     fn take(&mut self, target: &'a Target, base: Option<&Url>, is_first: bool) {
         let embedded = target.kind == TargetKind::Embedded;
         match address::place(target, base) {
@@ -304,10 +312,9 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Whether a foreign link pretends to be one of the business's: by a user name that looks like a host, by a host that
-/// looks like the business's, or by words on it that name the business's.
+/// Whether a foreign link pretends to be one of the business's: by a user name, which readers take for the host, by a host
+/// that looks like the business's, or by words on it that name the business's.
 fn is_disguised(target: &Target, url: &Url, host: &str, domains: &Domains) -> bool {
-    let user = token::decoded(url.username());
     let mut names_own = false;
     if target.kind != TargetKind::Text {
         links_in_text(&target.label, &mut |address| {
@@ -315,7 +322,8 @@ fn is_disguised(target: &Target, url: &Url, host: &str, domains: &Domains) -> bo
         });
     }
     let own = &domains.allowed;
-    user.contains('.')
+    !url.username().is_empty()
+        || url.password().is_some()
         || names_own
         || own.iter().any(|domain| domain.contains('.') && alike::looks_like(host, domain))
 }

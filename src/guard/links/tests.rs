@@ -95,6 +95,66 @@ fn links_are_told_apart() {
     }
 }
 
+/// Ways past a link guard that looks at `<a href>` alone. In each, some program goes to `evil.example`.
+const TRICKS: &[&str] = &[
+    "<area href='LINK'>",
+    "<svg><a xl:href='LINK'>x</a></svg>",
+    "<svg><a><animate attributeName=href values='https://acme.example/;LINK'>x</a></svg>",
+    "<svg><a><set attributeName=href to='LINK'>x</a></svg>",
+    "<math href='LINK'>x</math>",
+    "<object data='LINK'></object>",
+    "<embed src='LINK'>",
+    "<iframe src='LINK'></iframe>",
+    "<iframe src='https://evil.example/'></iframe>",
+    "<iframe srcdoc='&lt;a href=LINK&gt;'></iframe>",
+    "<frameset><frame src='LINK'></frameset>",
+    "<input type=image formaction='LINK'>",
+    "<a href='https://acme.example/' ping='LINK'>x</a>",
+    "<meta http-equiv=refresh content='0 url=LINK'>",
+    "<meta http-equiv=refresh content='0.5, LINK'>",
+    "<base href=''><base href='https://evil.example/'><a href='r?token=8f14e45fceea167a5a36dedd'>x</a>",
+    "<base href='https://acme.example/'><base href='//evil.example'><a href='r?token=8f14e45fceea167a5a36dedd'>x</a>",
+    "<a href='https://acme@evil.example/'>x</a>",
+    "<a href='https://:pass@evil.example/'>x</a>",
+    "<a href='/&Tab;/evil.example/r?token=8f14e45fceea167a5a36dedd'>x</a>",
+    "<a href='&#8203;LINK'>x</a>",
+    "<a href=`LINK`>x</a>",
+    "<!-- [if mso]><a href='LINK'>x</a><![endif]-->",
+    "<title>x<a href='LINK'>x</a>",
+    "<style>x<a href='LINK'>x</a>",
+    "<script>x</p><a href='LINK'>x</a>",
+    "<noembed><a href='LINK'>x</a></noembed>",
+    "<noframes><a href='LINK'>x</a></noframes>",
+    "<template><a href='LINK'>x</a></template>",
+    "<xmp>LINK</xmp>",
+    "<link itemprop=target href='LINK'>",
+    "<meta itemprop=url content='LINK'>",
+    "<script type='application/ld+json'>{\"@context\":\"http://schema.org\",\"url\":\"LINK\"}</script>",
+    "<script type='application/ld+json'>{\"url\":\"\\u0068ttps:\\/\\/evil.example\\/r?token=8f14e45fceea167a5a36dedd\"}</script>",
+    "<p>seeLINK</p>",
+    "<p>evil\u{3002}com/r?token=8f14e45fceea167a5a36dedd</p>",
+];
+
+#[test]
+fn tricks_do_not_lead_past_the_guard() {
+    for trick in TRICKS {
+        let body = format!("<a href='https://acme.example/'>Acme</a>{}", trick.replace("LINK", TOKEN));
+        let survey = survey(&text("html", &body), Some(&acme()), recognition());
+        let host = survey.objection(LinkGuard::On).map(|seen| seen.host.as_str());
+        assert!(matches!(host, Some("evil.example" | "evil.com")), "{trick}: {:?}", survey.links);
+    }
+    for honest in [
+        "<script type='application/ld+json'>{\"@context\":\"http://schema.org\",\"url\":\"https://acme.example/x\"}</script>",
+        "<base href='https://acme.example/a/'><a href='r?token=8f14e45fceea167a5a36dedd'>x</a>",
+        "<iframe src='https://acme.example/'></iframe><style>a{background:url(x)}</style>",
+        "<script>document.write('<a href=x>')</script>",
+        "<meta itemprop=name content='Reset your password'>",
+    ] {
+        let survey = survey(&text("html", honest), Some(&acme()), recognition());
+        assert_eq!(survey.objection(LinkGuard::Strict), None, "{honest}");
+    }
+}
+
 #[test]
 fn the_first_link_is_the_call_to_action() {
     assert_eq!(

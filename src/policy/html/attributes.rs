@@ -18,6 +18,10 @@ pub(super) struct Attributes<'a> {
     pub content: Option<&'a str>,
     pub role: Option<&'a str>,
     pub class: Option<&'a str>,
+    /// The `type` of a script.
+    pub kind: Option<&'a str>,
+    /// It is an item of structured data, from which some programs make buttons.
+    pub is_item: bool,
     id: Option<&'a str>,
     refreshes: bool,
     hidden: bool,
@@ -28,8 +32,10 @@ pub(super) struct Attributes<'a> {
 pub(super) enum Leads {
     /// `href`, `xlink:href`
     Href,
-    /// `action`, `formaction`
+    /// `action`, `formaction`, `ping`
     Action,
+    /// `to`, `values` and the like: what an animation makes of another attribute
+    Animated,
     /// `src`, `background` and the like
     Shown,
     /// `srcset`: several
@@ -82,8 +88,12 @@ impl<'a> Attributes<'a> {
             b"role" => self.role = self.role.or(Some(value)),
             b"content" => self.content = self.content.or(Some(value)),
             b"http-equiv" => self.refreshes |= decode_entities(value).trim().eq_ignore_ascii_case("refresh"),
-            b"xlink:href" => self.addresses.push((Leads::Href, value)),
-            b"action" | b"formaction" => self.addresses.push((Leads::Action, value)),
+            b"type" => self.kind = self.kind.or(Some(value)),
+            b"itemprop" => self.is_item = true,
+            // Whatever the name space is called: `xlink:href`.
+            name if name.ends_with(b":href") => self.addresses.push((Leads::Href, value)),
+            b"action" | b"formaction" | b"action-xhr" | b"ping" => self.addresses.push((Leads::Action, value)),
+            b"to" | b"by" | b"from" | b"values" => self.addresses.push((Leads::Animated, value)),
             b"srcdoc" => self.addresses.push((Leads::Page, value)),
             b"srcset" | b"imagesrcset" => self.addresses.push((Leads::ShownSet, value)),
             b"src" | b"background" | b"poster" | b"data" | b"lowsrc" | b"dynsrc" => {
@@ -96,8 +106,9 @@ impl<'a> Attributes<'a> {
     /// The address of `<meta http-equiv=refresh content="0; url=...">`.
     pub(super) fn refresh(&self) -> Option<String> {
         let content = decode_entities(self.content.filter(|_| self.refreshes)?);
-        let (_, address) = content.split_once([';', ','])?;
-        let address = address.trim_start();
+        // As browsers read it: a time, then white space, a comma or a semicolon, then the address.
+        let after_time = content.trim_start().trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let address = after_time.trim_start().trim_start_matches([';', ',']).trim_start();
         let after_name = address
             .get(..3)
             .filter(|name| name.eq_ignore_ascii_case("url"))

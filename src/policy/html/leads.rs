@@ -15,7 +15,10 @@ impl Reader {
             let address = decode_entities(value);
             match leads {
                 Leads::Href if name == "base" => {
-                    self.body.base.get_or_insert_with(|| address.trim().to_owned());
+                    // Programs take the first or the last.
+                    if !address.trim().is_empty() && self.body.bases.len() < BASES_MAX {
+                        self.body.bases.push(address.trim().to_owned());
+                    }
                 }
                 Leads::ShownSet => {
                     for one in address.split(',').filter_map(|one| one.split_whitespace().next()) {
@@ -26,11 +29,22 @@ impl Reader {
                 Leads::Page => in_text(&address, &mut |one| {
                     self.targets.add(TargetKind::Link, one);
                 }),
+                Leads::Animated if matches!(name, "animate" | "set" | "animatemotion" | "animatetransform") => {
+                    for one in address.split(';') {
+                        self.targets.add(TargetKind::Link, one);
+                    }
+                }
+                Leads::Animated => {}
                 Leads::Href | Leads::Action | Leads::Shown => {
                     let place = self.targets.add(kind(leads, name, attributes), &address);
                     places.extend(place.filter(|_| leads == Leads::Href));
                 }
             }
+        }
+        if let Some(content) = attributes.content.filter(|_| attributes.is_item) {
+            in_text(&decode_entities(content), &mut |one| {
+                self.targets.add(TargetKind::Link, one);
+            });
         }
         if let Some(style) = attributes.style().filter(|style| style.contains("url(")) {
             for address in style.split("url(").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -38,6 +52,26 @@ impl Reader {
             }
         }
         places
+    }
+
+    /// Looks for addresses in what is not shown by every program, or cut off where its end is missing. Of what is never
+    /// shown, data that describes the message is looked into: some programs make buttons of it.
+    pub(super) fn raw_text(&mut self, name: &str, attributes: &Attributes<'_>, content: &str) {
+        let closing = content.rfind("</").map(|at| &content[at + 2..]);
+        let is_closed = closing.and_then(|end| end.get(..name.len())).is_some_and(|end| end.eq_ignore_ascii_case(name));
+        if !is_closed || !matches!(name, "script" | "style") {
+            return self.conditional(content);
+        }
+        let kind = attributes.kind.map(decode_entities).unwrap_or_default();
+        if name == "script" && kind.trim().to_ascii_lowercase().starts_with("application/ld+json") {
+            let plain = unescaped(content);
+            let address = |one: &str| !one.contains("://schema.org") && !one.contains("://www.schema.org");
+            in_text(&plain, &mut |one| {
+                if address(one) {
+                    self.targets.add(TargetKind::Link, one);
+                }
+            });
+        }
     }
 
     /// Looks for addresses in a conditional comment: Outlook shows what other programs do not.
@@ -58,13 +92,41 @@ impl Reader {
     }
 }
 
+/// JSON without its escapes, as far as addresses are written with them.
+fn unescaped(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some((before, after)) = rest.split_once('\\') {
+        plain.push_str(before);
+        let hex = after.strip_prefix('u').and_then(|hex| hex.get(..4));
+        rest = match hex.and_then(|hex| u32::from_str_radix(hex, 16).ok()).and_then(char::from_u32) {
+            Some(c) => {
+                plain.push(c);
+                &after[5..]
+            }
+            None => after,
+        };
+    }
+    plain + rest
+}
+
+/// Bases that are kept.
+const BASES_MAX: usize = 4;
+
 fn kind(leads: Leads, name: &str, attributes: &Attributes<'_>) -> TargetKind {
     match leads {
         Leads::Action => TargetKind::Form,
+        // A page in the page: it needs no click.
+        Leads::Shown
+            if matches!(name, "iframe" | "frame" | "object" | "embed" | "portal" | "amp-iframe" | "amp-list") =>
+        {
+            TargetKind::Refresh
+        }
         Leads::Shown | Leads::ShownSet => TargetKind::Embedded,
+        Leads::Href if name == "link" && attributes.is_item => TargetKind::Link,
         Leads::Href if matches!(name, "link" | "image" | "use" | "pattern") => TargetKind::Embedded,
         Leads::Href if name.ends_with("rect") || looks_like_a_button(attributes) => TargetKind::Button,
-        Leads::Href | Leads::Page => TargetKind::Link,
+        Leads::Href | Leads::Page | Leads::Animated => TargetKind::Link,
     }
 }
 

@@ -80,7 +80,7 @@ impl Reader {
     fn markup<'a>(&mut self, rest: &'a str) -> &'a str {
         if let Some(comment) = rest.strip_prefix("<!--") {
             let (comment, rest) = after_comment(comment);
-            if comment.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("[if")) {
+            if comment.trim_start().get(..3).is_some_and(|start| start.eq_ignore_ascii_case("[if")) {
                 self.conditional(comment);
             }
             return rest;
@@ -106,7 +106,9 @@ impl Reader {
         let (mut attributes, rest) = Attributes::read(rest);
         if is_raw_text(&name) {
             self.lead(&name, &attributes);
-            return after_closing(rest, &name);
+            let following = after_closing(rest, &name);
+            self.raw_text(&name, &attributes, &rest[..rest.len() - following.len()]);
+            return following;
         }
         attributes.styled(&name, &self.sheet);
         self.imply_ends(&name);
@@ -343,9 +345,10 @@ fn push_folded(line: &mut String, text: &str) {
     }
 }
 
-/// Elements whose content is not shown. Mail programs run no scripts, so `noscript` is none of them.
+/// Elements whose content is not shown. Mail programs run no scripts, so `noscript` is none of them; `xmp` shows what is
+/// in it.
 fn is_raw_text(name: &str) -> bool {
-    matches!(name, "script" | "style" | "title" | "iframe" | "noembed" | "noframes" | "template" | "xmp")
+    matches!(name, "script" | "style" | "title" | "iframe" | "noembed" | "noframes" | "template")
 }
 
 fn is_void(name: &str) -> bool {
