@@ -69,12 +69,26 @@ fn doubt(sentence: String, domains: Option<&Domains>) -> Option<(String, NamePro
     Some((sentence, problem))
 }
 
-/// The sentences of all bodies, in plain letters.
+/// The longest line that may be the beginning of a sentence in the next paragraph, in octets.
+const BEGINNING_MAX: usize = 120;
+
+/// The sentences of all bodies, in plain letters. One may begin in a short paragraph of its own, such as a heading or the
+/// cell of a table.
 fn sentences(text: &Text) -> impl Iterator<Item = String> {
-    let paragraphs = text.bodies.iter().flat_map(|body| &body.paragraphs);
-    paragraphs.flat_map(|paragraph| {
-        let whole = plain_letters(&paragraph.lines.join(" "));
-        split_sentences(&undisguised(&whole)).into_iter().map(ToOwned::to_owned).collect::<Vec<_>>()
+    text.bodies.iter().flat_map(|body| {
+        let mut before = String::new();
+        body.paragraphs.iter().flat_map(move |paragraph| {
+            let whole = plain_letters(&paragraph.lines.join(" "));
+            let plain = undisguised(&whole).into_owned();
+            let mut all: Vec<String> = split_sentences(&plain).into_iter().map(ToOwned::to_owned).collect();
+            if let Some(first) = all.first().filter(|_| !before.is_empty()) {
+                all.push(format!("{before} {first}"));
+            }
+            let goes_on =
+                plain.len() <= BEGINNING_MAX && !plain.trim_end().ends_with(['.', '!', '?', ':', ',', ';']);
+            before = if goes_on { plain } else { String::new() };
+            all
+        })
     })
 }
 
@@ -110,11 +124,26 @@ fn undisguised(text: &str) -> Cow<'_, str> {
     const DOTS: [&str; 8] = [" (dot) ", " [dot] ", "{dot}", "(dot)", "[dot]", "{.}", "(.)", "[.]"];
     let lower = text.to_ascii_lowercase();
     let joined = joined_at_dots(text);
-    if joined.is_none() && !DOTS.iter().any(|dot| lower.contains(dot)) {
+    let lower = with_spoken_dots(lower);
+    if joined.is_none() && lower.len() == text.len() && !DOTS.iter().any(|dot| lower.contains(dot)) {
         return Cow::Borrowed(text);
     }
-    let text = joined.map_or(lower, |joined| joined.to_ascii_lowercase());
+    let text = joined.map_or(lower, |joined| with_spoken_dots(joined.to_ascii_lowercase()));
     Cow::Owned(DOTS.iter().fold(text, |text, dot| text.replace(dot, ".")))
+}
+
+/// `evil dot com`, where an end of a host name follows that is no word.
+fn with_spoken_dots(lower: String) -> String {
+    const ENDS: [&str; 8] = ["com", "net", "org", "io", "xyz", "info", "biz", "ru"];
+    const DOT: &str = " dot ";
+    let (mut out, mut rest) = (String::new(), lower.as_str());
+    while let Some((before, after)) = rest.split_once(DOT) {
+        out.push_str(before);
+        let end = after.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+        out.push_str(if ENDS.contains(&end) { "." } else { DOT });
+        rest = after;
+    }
+    if rest.len() == lower.len() { lower } else { out + rest }
 }
 
 /// The text without the white space around dots that stand between words, where the next one begins in lower case: no
@@ -236,6 +265,7 @@ mod tests {
             ("Win at evil . com", host("evil.com")),
             ("Win at Evil (dot) com", host("evil.com")),
             ("Win at evil[.]com", host("evil.com")),
+            ("Win at Evil DOT com", host("evil.com")),
             ("URGENT call +1 (202) 555-0100", NameProblem::Phone),
             ("Call 1-800-555-0100 now", NameProblem::Phone),
             ("Call \u{ff11}800 \u{ff15}55 0100", NameProblem::Phone),
@@ -246,7 +276,9 @@ mod tests {
                 "{name}"
             );
             let body = format!("Hello,\r\n\r\n{name} has\r\ninvited you to join the team.\r\n");
-            assert_eq!(of("An invitation", &body), Some(problem), "{name}");
+            assert_eq!(of("An invitation", &body), Some(problem.clone()), "{name}");
+            let heading = format!("Hello,\r\n\r\n{name}\r\n\r\nhas invited you to join the team.\r\n");
+            assert_eq!(of("An invitation", &heading), Some(problem), "{name}");
         }
         let long =
             "A large sum has been taken from the bank and you must call us back to stop that payment today";

@@ -105,6 +105,7 @@ impl Walk<'_> {
                 // RFC 5545 section 3.1
                 let folds = ["\r\n ", "\n ", "\r\n\t", "\n\t"];
                 self.found.attached.push(folds.iter().fold(folded, |text, fold| text.replace(fold, "")));
+                self.enclosure(&part);
             }
             Kind::Message => {
                 self.found.embedded_message = true;
@@ -132,10 +133,16 @@ impl Walk<'_> {
                 self.found.attachments += 1;
                 self.found.enclosures.push(Enclosure { media_type: String::new(), name: Some(name), head });
             }
-            // What has a file's name can be saved as that file; a page that is shown has been looked into.
-            if name(part.header).is_some() {
-                self.enclosure(part);
+        }
+        // What has a file's name can be saved as that file; a page that is shown has been looked into.
+        let page =
+            |name: &String| [".htm", ".html"].iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+        match (markup, name(part.header)) {
+            (Markup::Plain, Some(_)) => self.enclosure(part),
+            (Markup::Html, Some(name)) if !page(&name) => {
+                self.found.enclosures.push(Enclosure { name: Some(name), ..Enclosure::default() });
             }
+            (Markup::Plain | Markup::Html, _) => {}
         }
         self.found.texts.push(Leaf { markup, text });
     }
@@ -163,7 +170,8 @@ impl Walk<'_> {
         self.left -= cut;
         self.found.incomplete |= cut < part.raw.len();
         let decoded = encoding(part.header).decode(&part.raw[part.body.min(cut)..cut]);
-        let charset = part.own().and_then(MimeHeaders::content_type).and_then(|found| found.attribute("charset"));
+        let charset =
+            part.own().and_then(MimeHeaders::content_type).and_then(|found| found.attribute("charset"));
         transfer::text(&decoded, charset).unwrap_or_else(|| {
             self.left_out();
             String::new()
@@ -226,14 +234,17 @@ fn encoding(header: Option<&Parsed<'_>>) -> Encoding {
 /// Whether a header says two things about how its part is to be read: programs take the one or the other.
 fn contradicts_itself(header: &[u8]) -> bool {
     let fields = HeaderFields::scan(header);
-    let values = |name| fields.named(header, name).map(|field| String::from_utf8_lossy(&header[field.value.clone()]));
+    let values =
+        |name| fields.named(header, name).map(|field| String::from_utf8_lossy(&header[field.value.clone()]));
     let media_type = |value: &str| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let differ = |mut all: Vec<String>| {
         all.dedup();
         all.len() > 1
     };
     differ(values("Content-Type").map(|value| media_type(&value)).collect())
-        || differ(values("Content-Transfer-Encoding").map(|value| format!("{:?}", Encoding::of(&value))).collect())
+        || differ(
+            values("Content-Transfer-Encoding").map(|value| format!("{:?}", Encoding::of(&value))).collect(),
+        )
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

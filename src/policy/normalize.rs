@@ -283,10 +283,11 @@ pub(super) fn ascii_digit(c: char) -> char {
 }
 
 /// Marks that careful writers set and others leave out: the dot of a lower-case İ, the points of Hebrew, the vowel
-/// signs and the stretching line of Arabic, the dot under letters of Hindi.
+/// signs and the stretching line of Arabic, the dot under letters of Hindi. And lines under, over and through letters, and
+/// rings around them, which are decoration.
 fn is_optional_mark(c: char) -> bool {
     matches!(c,
-        '\u{307}' | '\u{591}'..='\u{5bd}' | '\u{5bf}' | '\u{5c1}' | '\u{5c2}' | '\u{5c4}' | '\u{5c5}' | '\u{5c7}'
+        '\u{305}' | '\u{307}' | '\u{332}'..='\u{338}' | '\u{33f}' | '\u{20d0}'..='\u{20f0}' | '\u{591}'..='\u{5bd}' | '\u{5bf}' | '\u{5c1}' | '\u{5c2}' | '\u{5c4}' | '\u{5c5}' | '\u{5c7}'
             | '\u{610}'..='\u{61a}' | '\u{640}' | '\u{64b}'..='\u{65f}' | '\u{670}' | '\u{6d6}'..='\u{6dc}' | '\u{93c}')
 }
 
@@ -363,6 +364,7 @@ mod tests {
             ("gi\u{307}ri\u{307}ş", "GİRİŞ"),
             ("تأكيد الحسـاب إلى", "تَأْكِيدُ الحساب الى"),
             ("بازیابی رمز شما، کد", "بازيابي\u{200f} رمز شما كد"),
+            ("w\u{332}e\u{332}binar \u{336}2\u{20e3}", "webinar 2"),
             ("می\u{200c}خواهید", "میخواهید"),
             ("אִימּוּת \u{202b}צ׳אט\u{202c}", "אימות צ'אט"),
             ("ज़रूरत पाँच", "जरूरत पांच"),

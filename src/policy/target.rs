@@ -246,6 +246,21 @@ fn bare(word: &str, found: &mut dyn FnMut(&str)) {
         let equals = word.find(['=', '/', '?', '#']).filter(|&at| word[at..].starts_with('='));
         let word = equals.map_or(word, |at| &word[at + 1..]);
         let word = trim_end(word.trim_start_matches(|c: char| !c.is_alphanumeric()));
+        // Where words are written together, a host among them is one in Latin letters.
+        if word.contains(is_unspaced) && word.contains(|c: char| c.is_ascii_alphanumeric()) {
+            let before = word.split(is_unspaced).filter(|run| run.contains('.'));
+            let mut any = false;
+            for run in before.map(|run| trim_end(run.trim_start_matches(|c: char| !c.is_alphanumeric()))) {
+                let end = run.find(['/', '?', '#', ':', '\\']).unwrap_or(run.len());
+                if is_host(&run[..end], end < run.len()) {
+                    any = true;
+                    found(run);
+                }
+            }
+            if any {
+                continue;
+            }
+        }
         let host_end = word.find(['/', '?', '#', ':', '\\']).unwrap_or(word.len());
         let (host, rest) = word.split_at(host_end);
         let is_port = |rest: &str| rest[1..].starts_with(|c: char| c.is_ascii_digit());
@@ -330,6 +345,10 @@ mod tests {
             ("ev\u{200b}il.com/x", &["evil.com/x"]),
             ("app://open 192.0.2.7/x", &["app://open", "192.0.2.7/x"]),
             ("login.acme.com:", &["login.acme.com"]),
+            ("Smith\u{3055}\u{3093}\u{304c}acme.com\u{306b}", &["acme.com"]),
+            ("\u{8bbf}\u{95ee}evil.com/x\u{9886}\u{53d6}", &["evil.com/x"]),
+            ("\u{4f8b}\u{5b50}.com", &["\u{4f8b}\u{5b50}.com"]),
+            ("seehttps://evil.com/x", &["https://evil.com/x"]),
         ] {
             let links: Vec<String> = links.iter().map(|link| trim_end(link).to_owned()).collect();
             assert_eq!(found(line), links, "{line}");

@@ -24,14 +24,15 @@ impl Encoding {
     pub(super) fn of(declared: &str) -> Self {
         let lower = declared.to_ascii_lowercase();
         let plain = lower.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
-        let plain = if plain.starts_with('(') { plain.split_once(')').map_or("", |(_, rest)| rest) } else { plain };
+        let plain =
+            if plain.starts_with('(') { plain.split_once(')').map_or("", |(_, rest)| rest) } else { plain };
         let plain = plain.trim();
         let end = plain.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(plain.len());
         let family = |name: &&str| lower.contains(*name);
         match &plain[..end] {
             "base64" => Self::Base64,
             "quoted-printable" => Self::QuotedPrintable,
-            _ if ["base64", "quoted", "uu", "yenc", "binhex"].iter().any(|name| family(&name)) => Self::Foreign,
+            _ if ["base64", "quoted", "uu", "yenc", "binhex"].iter().any(family) => Self::Foreign,
             _ => Self::Identity,
         }
     }
@@ -90,7 +91,8 @@ fn quoted_printable(encoded: &[u8]) -> Vec<u8> {
     let mut at = 0;
     while at < encoded.len() {
         if encoded[at] == b'=' {
-            if let Some(value) = digit(at + 1).zip(digit(at + 2)).and_then(|(one, two)| u8::try_from(one * 16 + two).ok())
+            if let Some(value) =
+                digit(at + 1).zip(digit(at + 2)).and_then(|(one, two)| u8::try_from(one * 16 + two).ok())
             {
                 out.push(value);
                 at += 3;
@@ -99,7 +101,13 @@ fn quoted_printable(encoded: &[u8]) -> Vec<u8> {
             let blanks = encoded[at + 1..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
             let end = &encoded[at + 1 + blanks..];
             if end.is_empty() || end.starts_with(b"\n") || end.starts_with(b"\r\n") {
-                at += 1 + blanks + end.iter().take(2).position(|&byte| byte == b'\n').map_or(end.len().min(2), |lf| lf + 1);
+                at += 1
+                    + blanks
+                    + end
+                        .iter()
+                        .take(2)
+                        .position(|&byte| byte == b'\n')
+                        .map_or(end.len().min(2), |lf| lf + 1);
                 continue;
             }
         }
@@ -119,7 +127,8 @@ pub(super) fn text(bytes: &[u8], charset: Option<&str>) -> Option<String> {
     } else if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         in_charset(bytes, "utf-16")?
     } else {
-        let label = charset.unwrap_or_default().trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+        let label =
+            charset.unwrap_or_default().trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
         if label.is_empty() { String::from_utf8_lossy(bytes).into_owned() } else { in_charset(bytes, label)? }
     };
     Some(shown(text))
@@ -170,17 +179,27 @@ pub(super) fn uuencoded(text: &str) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("begin ").filter(|_| found.len() < FILES_MAX) {
-        let begins_line = at == 0 || rest.as_bytes()[at - 1] == b'\n';
-        let (line, after) = rest[at..].split_once('\n').unwrap_or((&rest[at..], ""));
-        rest = &rest[at + "begin ".len()..];
+        let begin = &rest[at..];
+        rest = &begin["begin ".len()..];
+        // First of all: a line is looked at once, however often the word stands in it.
+        if !begins_line(text, begin) {
+            continue;
+        }
+        let (line, after) = begin.split_once('\n').unwrap_or((begin, ""));
         let (mode, name) = line["begin ".len()..].trim_end().split_once(' ').unwrap_or_default();
         let is_mode = (3..=5).contains(&mode.len()) && mode.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
-        if begins_line && is_mode && !name.is_empty() {
+        if is_mode && !name.is_empty() {
             let head = after.lines().take(FILE_LINES).map_while(uu_line).flatten().collect::<Vec<u8>>();
             found.extend((!head.is_empty()).then(|| (name.to_owned(), head)));
         }
     }
     found
+}
+
+/// Whether `begin`, an end of `text`, stands at the beginning of a line.
+fn begins_line(text: &str, begin: &str) -> bool {
+    let before = &text[..text.len() - begin.len()];
+    before.is_empty() || before.ends_with('\n')
 }
 
 /// One line: how many octets, then four characters for each three of them. `None` where it is no such line, or the last.
@@ -189,6 +208,7 @@ fn uu_line(line: &str) -> Option<Vec<u8>> {
     let (length, characters) = line.trim_end_matches('\r').as_bytes().split_first()?;
     let length = usize::from(value(*length).filter(|length| *length > 0)?);
     let mut out = Vec::with_capacity(length + 2);
+    let characters = &characters[..characters.len().min(length.div_ceil(3) * 4)];
     for four in characters.chunks(4) {
         let mut bits = 0_u32;
         for at in 0..4 {
@@ -259,7 +279,9 @@ mod tests {
         let found = uuencoded(program);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!((found[0].0.as_str(), &found[0].1[..4]), ("a.exe", &b"MZ\x90\0"[..]));
-        for text in ["begin 10 minutes early", "To begin 644 people came\nand saw", "begin 644 a\n\nwords", ""] {
+        for text in
+            ["begin 10 minutes early", "To begin 644 people came\nand saw", "begin 644 a\n\nwords", ""]
+        {
             assert_eq!(uuencoded(text), [], "{text}");
         }
         assert!(uuencoded(&"begin 644 a\n(35J0``,```\n".repeat(1000)).len() <= FILES_MAX);
@@ -281,7 +303,8 @@ mod tests {
             let encoded = base64::engine::general_purpose::STANDARD.encode(&bytes);
             let lines: Vec<u8> = encoded.as_bytes().chunks(cut).flat_map(|line| [line, b"\r\n"].concat()).collect();
             proptest::prop_assert_eq!(&*Encoding::Base64.decode(&lines), &*bytes);
-            let quoted: String = bytes.iter().map(|byte| format!("={byte:02X}=\r\n")).collect();
+            let quoted: Vec<String> = bytes.iter().map(|byte| format!("={byte:02X}=\r\n")).collect();
+            let quoted = quoted.concat();
             proptest::prop_assert_eq!(&*Encoding::QuotedPrintable.decode(quoted.as_bytes()), &*bytes);
         }
     }

@@ -12,6 +12,7 @@ mod entrance;
 mod failover;
 mod first_run;
 mod links;
+mod mending;
 mod monitoring;
 mod newer_codes;
 mod operator;

@@ -92,7 +92,9 @@ impl<'a> Attributes<'a> {
             b"itemprop" => self.is_item = true,
             // Whatever the name space is called: `xlink:href`.
             name if name.ends_with(b":href") => self.addresses.push((Leads::Href, value)),
-            b"action" | b"formaction" | b"action-xhr" | b"ping" => self.addresses.push((Leads::Action, value)),
+            b"action" | b"formaction" | b"action-xhr" | b"ping" => {
+                self.addresses.push((Leads::Action, value));
+            }
             b"to" | b"by" | b"from" | b"values" => self.addresses.push((Leads::Animated, value)),
             b"srcdoc" => self.addresses.push((Leads::Page, value)),
             b"srcset" | b"imagesrcset" => self.addresses.push((Leads::ShownSet, value)),

@@ -29,7 +29,9 @@ impl Reader {
                 Leads::Page => in_text(&address, &mut |one| {
                     self.targets.add(TargetKind::Link, one);
                 }),
-                Leads::Animated if matches!(name, "animate" | "set" | "animatemotion" | "animatetransform") => {
+                Leads::Animated
+                    if matches!(name, "animate" | "set" | "animatemotion" | "animatetransform") =>
+                {
                     for one in address.split(';') {
                         self.targets.add(TargetKind::Link, one);
                     }
@@ -58,7 +60,8 @@ impl Reader {
     /// shown, data that describes the message is looked into: some programs make buttons of it.
     pub(super) fn raw_text(&mut self, name: &str, attributes: &Attributes<'_>, content: &str) {
         let closing = content.rfind("</").map(|at| &content[at + 2..]);
-        let is_closed = closing.and_then(|end| end.get(..name.len())).is_some_and(|end| end.eq_ignore_ascii_case(name));
+        let is_closed =
+            closing.and_then(|end| end.get(..name.len())).is_some_and(|end| end.eq_ignore_ascii_case(name));
         if !is_closed || !matches!(name, "script" | "style") {
             return self.conditional(content);
         }
@@ -118,7 +121,10 @@ fn kind(leads: Leads, name: &str, attributes: &Attributes<'_>) -> TargetKind {
         Leads::Action => TargetKind::Form,
         // A page in the page: it needs no click.
         Leads::Shown
-            if matches!(name, "iframe" | "frame" | "object" | "embed" | "portal" | "amp-iframe" | "amp-list") =>
+            if matches!(
+                name,
+                "iframe" | "frame" | "object" | "embed" | "portal" | "amp-iframe" | "amp-list"
+            ) =>
         {
             TargetKind::Refresh
         }

@@ -104,11 +104,9 @@ fn addresses_are_found_wherever_they_stand() {
             targets(html).iter().map(|(_, one, _)| one).collect::<Vec<_>>()
         );
     }
-    for html in [
-        "<!-- <a href=https://a.b/> -->",
-        "<img src='data:image/png;base64,AA'>",
-        "<title>Acme</title>",
-    ] {
+    for html in
+        ["<!-- <a href=https://a.b/> -->", "<img src='data:image/png;base64,AA'>", "<title>Acme</title>"]
+    {
         assert!(targets(html).is_empty(), "{html}");
     }
 }
