@@ -175,6 +175,8 @@ fn is_dos_program(head: &[u8]) -> bool {
 
 fn by_declaration(enclosure: &Enclosure) -> Option<Forbidden> {
     match enclosure.media_type.as_str() {
+        // A text for programs, which our own failure reports have.
+        "message/delivery-status" => {}
         message if message.starts_with("message/") => return Some(Forbidden::Message),
         "text/html" | "application/xhtml+xml" | "image/svg+xml" => return Some(Forbidden::Page),
         _ => {}
@@ -321,6 +323,8 @@ mod tests {
             Some(Forbidden::Page)
         );
         assert_eq!(part("Content-Type: message/rfc822", "Subject: x\r\n\r\ny"), Some(Forbidden::Message));
+        assert_eq!(part("Content-Type: message/delivery-status", "Action: failed"), None);
+        assert_eq!(part("Content-Type: message/delivery-status", "MZ\x01"), Some(Forbidden::Executable));
         assert_eq!(part("Content-Type: text/calendar; name=invite.ics", "BEGIN:VCALENDAR"), None);
         assert_eq!(part(&format!("Content-Type: image/png; name=a.png\r\n{base64}"), "iVBORw0KGgo="), None);
     }
