@@ -95,8 +95,10 @@ impl Directory {
     ) -> Result<ClientName, LoginError> {
         let access = self.users.get(user).and_then(|&index| self.clients.get(index));
         let hash = access.and_then(|access| access.password.as_ref());
+        // For an unknown user too: the work must not tell who is known.
+        let shown = Digest::sha256(password.reveal().as_bytes());
         if let (Some(access), Some(PasswordHash::Sha256(digest))) = (access, hash)
-            && Digest::sha256(password.reveal().as_bytes()) == *digest
+            && shown == *digest
         {
             return Ok(access.name.clone());
         }

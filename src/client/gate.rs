@@ -1,26 +1,28 @@
 //! What keeps password guessing slow and cheap for us: a bounded number of argon2id checks at once, and a wait for
-//! addresses that keep failing. What was checked successfully is remembered, under a key of this process: it opens the hash
-//! that it was checked against and no other, so a reload that changes a password forgets the old one.
+//! addresses and for user names that keep failing, so that neither many names from one address nor one name from many
+//! addresses gets far. A name that nobody has waits like any other, so a wait tells nothing. What was checked successfully
+//! is remembered, under a key of this process, and waits for nothing: guessing locks out nobody who is logged in
+//! regularly. It opens the hash that it was checked against and no other, so a reload that changes a password forgets the
+//! old one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use super::LoginError;
 use super::directory::verify;
+use super::patience::Patience;
 use crate::secret::{Digest, LookupKey, RandomError, Secret, random};
 
-/// Failures that cost nothing but the check itself: people mistype.
-const FREE_FAILURES: u32 = 3;
-const LONGEST_WAIT: Duration = Duration::from_mins(5);
-/// A quiet time after which an address starts anew.
-const FORGIVEN_AFTER: Duration = Duration::from_mins(15);
-/// The most addresses remembered.
-const ADDRESSES: usize = 10_000;
+/// Failures from one address that cost nothing but the check itself: people mistype.
+const FREE_FROM_ADDRESS: u32 = 3;
+const LONGEST_WAIT_OF_ADDRESS: Duration = Duration::from_mins(5);
+/// Failures of one user that cost nothing. More, and a shorter wait: others may cause it.
+const FREE_OF_USER: u32 = 10;
+const LONGEST_WAIT_OF_USER: Duration = Duration::from_secs(30);
 /// The most right passwords remembered: far more than there are clients, so that only old ones are ever many.
 const PASSWORDS: usize = 10_000;
 
@@ -29,14 +31,9 @@ const PASSWORDS: usize = 10_000;
 pub struct Gate {
     places: Arc<Semaphore>,
     key: LookupKey,
-    failures: Mutex<HashMap<Digest, Failures>>,
+    addresses: Patience,
+    users: Patience,
     right: Mutex<HashSet<Digest>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Failures {
-    count: u32,
-    last: Instant,
 }
 
 impl Gate {
@@ -45,7 +42,8 @@ impl Gate {
         Ok(Self {
             places: Arc::new(Semaphore::new(places)),
             key: LookupKey::new(&random()?),
-            failures: Mutex::new(HashMap::new()),
+            addresses: Patience::new(FREE_FROM_ADDRESS, LONGEST_WAIT_OF_ADDRESS),
+            users: Patience::new(FREE_OF_USER, LONGEST_WAIT_OF_USER),
             right: Mutex::new(HashSet::new()),
         })
     }
@@ -66,7 +64,7 @@ impl Gate {
         if proof.is_some_and(|proof| self.right().contains(&proof)) {
             return Ok(());
         }
-        self.check_slowly(from, stored.map(ToOwned::to_owned), password.clone()).await?;
+        self.check_slowly(from, user, stored.map(ToOwned::to_owned), password.clone()).await?;
         if let Some(proof) = proof {
             let mut right = self.right();
             if right.len() >= PASSWORDS {
@@ -80,11 +78,14 @@ impl Gate {
     async fn check_slowly(
         &self,
         from: Option<IpAddr>,
+        user: &str,
         stored: Option<String>,
         password: Secret,
     ) -> Result<(), LoginError> {
         let address = from.map(|address| self.address_key(address));
-        if let Some(wait) = address.and_then(|address| self.wait_of(&address)) {
+        let user = self.key.digest("user", &[user.as_bytes()]);
+        let waits = [address.and_then(|address| self.addresses.wait(&address)), self.users.wait(&user)];
+        if let Some(wait) = waits.into_iter().flatten().max() {
             return Err(LoginError::BackOff(wait));
         }
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| LoginError::Busy)?;
@@ -94,14 +95,14 @@ impl Gate {
             fits
         });
         if check.await.unwrap_or(false) {
-            if let Some(address) = address {
-                self.failures().remove(&address);
-            }
+            address.iter().for_each(|address| self.addresses.forgive(address));
+            self.users.forgive(&user);
             return Ok(());
         }
         if let Some(address) = address {
-            self.count_failure(address);
+            self.addresses.count(address);
         }
+        self.users.count(user);
         Err(LoginError::Wrong)
     }
 
@@ -113,32 +114,7 @@ impl Gate {
         }
     }
 
-    fn wait_of(&self, address: &Digest) -> Option<Duration> {
-        let seen = *self.failures().get(address)?;
-        let wait = wait_after(seen.count).checked_sub(seen.last.elapsed())?;
-        (!wait.is_zero()).then_some(wait)
-    }
-
-    fn count_failure(&self, address: Digest) {
-        let mut failures = self.failures();
-        let now = Instant::now();
-        if failures.len() >= ADDRESSES && !failures.contains_key(&address) {
-            failures.retain(|_, seen| seen.last.elapsed() < FORGIVEN_AFTER);
-            if failures.len() >= ADDRESSES
-                && let Some(oldest) = failures.iter().min_by_key(|(_, seen)| seen.last).map(|(key, _)| *key)
-            {
-                failures.remove(&oldest);
-            }
-        }
-        let seen = failures.entry(address).or_insert(Failures { count: 0, last: now });
-        if seen.last.elapsed() >= FORGIVEN_AFTER {
-            seen.count = 0;
-        }
-        seen.count = seen.count.saturating_add(1);
-        seen.last = now;
-    }
-
-    fn right(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
+    fn right(&self) -> MutexGuard<'_, HashSet<Digest>> {
         self.right.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -153,50 +129,48 @@ impl Gate {
     pub(super) fn remembered(&self) -> usize {
         self.right().len()
     }
-
-    fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Failures>> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn wait_after(failures: u32) -> Duration {
-    match failures.checked_sub(FREE_FAILURES) {
-        None => Duration::ZERO,
-        Some(over) => Duration::from_secs(1 << over.min(9)).min(LONGEST_WAIT),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const WRONG: LoginError = LoginError::Wrong;
+
+    /// Presents a wrong password, for nobody's hash.
+    async fn guess(gate: &Gate, from: &str, user: &str) -> LoginError {
+        let from = from.parse().ok();
+        gate.check(from, user, None, &Secret::new("x")).await.unwrap_err()
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_keeps_failing_waits_and_others_do_not() {
+    async fn an_address_that_keeps_failing_waits_whatever_name_it_tries_and_others_do_not() {
         let gate = Gate::new(1).unwrap();
-        let bad: IpAddr = "192.0.2.1".parse().unwrap();
-        let good: IpAddr = "192.0.2.2".parse().unwrap();
-        for _ in 0..=FREE_FAILURES {
-            gate.count_failure(gate.address_key(bad));
+        for number in 0..=FREE_FROM_ADDRESS {
+            assert_eq!(guess(&gate, "192.0.2.1", &format!("user{number}")).await, WRONG);
+            tokio::time::advance(Duration::from_secs(1)).await;
         }
-        let blocked = gate.check_slowly(Some(bad), None, Secret::new("x")).await;
-        assert_eq!(blocked, Err(LoginError::BackOff(Duration::from_secs(2))));
-        assert_eq!(gate.wait_of(&gate.address_key(good)), None);
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(gate.wait_of(&gate.address_key(bad)), None);
+        let wait = LoginError::BackOff(Duration::from_secs(1));
+        assert_eq!(guess(&gate, "192.0.2.1", "another").await, wait);
+        assert_eq!(guess(&gate, "192.0.2.2", "another").await, WRONG);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(guess(&gate, "192.0.2.1", "another").await, WRONG);
     }
 
-    #[test]
-    fn waits_double_up_to_a_bound() {
-        let seconds: Vec<u64> = (0..14).map(|count| wait_after(count).as_secs()).collect();
-        assert_eq!(seconds, [0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
-    }
-
-    #[tokio::test]
-    async fn remembered_addresses_are_bounded() {
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_is_guessed_at_from_everywhere_waits_and_others_do_not() {
         let gate = Gate::new(1).unwrap();
-        for number in 0..(u32::try_from(ADDRESSES).unwrap() + 50) {
-            gate.count_failure(gate.address_key(IpAddr::V4(number.into())));
+        let mut waited = 0;
+        for number in 0..100 {
+            match guess(&gate, &format!("192.0.2.{number}"), "helpdesk").await {
+                LoginError::BackOff(_) => waited += 1,
+                error => assert_eq!(error, WRONG),
+            }
         }
-        assert_eq!(gate.failures().len(), ADDRESSES);
+        assert_eq!(waited, 89);
+        assert_eq!(guess(&gate, "198.51.100.1", "shop").await, WRONG);
+        // The wait has a bound, because others cause it.
+        tokio::time::advance(LONGEST_WAIT_OF_USER).await;
+        assert_eq!(guess(&gate, "198.51.100.2", "helpdesk").await, WRONG);
     }
 }

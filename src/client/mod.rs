@@ -3,6 +3,7 @@
 
 mod directory;
 mod gate;
+mod patience;
 
 pub use directory::{Directory, LoginError, hash_password};
 pub use gate::Gate;

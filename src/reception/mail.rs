@@ -100,12 +100,10 @@ impl Handler for Visitor {
                 Ok(())
             }
             Err(error) => {
-                let peer = self.peer.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
                 if let Some(address) = self.peer.address {
                     let listener = self.peer.listener.as_str();
                     self.reception.conduct.login_failed(address, listener, self.reception.clock.now());
                 }
-                tracing::warn!(target: "authrelay::auth", peer, listener = %self.peer.listener, %error, "login failed");
                 Err(login_reply(error))
             }
         }

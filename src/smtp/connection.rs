@@ -10,7 +10,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use crate::outcome::Reply;
 use crate::secret::Digest;
@@ -96,6 +95,42 @@ pub(super) struct Pace {
 pub(super) struct Encrypted {
     pub version: &'static str,
     pub certificate: Option<Digest>,
+}
+
+/// Why a TLS handshake brought nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NoTls {
+    /// The peer went away, or we stop.
+    Gone,
+    /// It took too long.
+    TooSlow,
+    /// It speaks no version, or no cipher suite, that is allowed here.
+    TooOld,
+    /// Anything else, in rustls's words.
+    Failed(String),
+}
+
+impl NoTls {
+    fn of(error: &std::io::Error) -> Self {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        match cause {
+            None => Self::Gone,
+            Some(rustls::Error::PeerIncompatible(_)) => Self::TooOld,
+            Some(cause) => Self::Failed(cause.to_string()),
+        }
+    }
+
+    /// What an operator is told of it; `None`: nothing.
+    pub(super) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Gone => None,
+            Self::TooSlow => Some("the handshake took too long"),
+            Self::TooOld => Some(
+                "the client speaks no TLS 1.2 or 1.3 with a modern cipher suite; docs/security.md says what it can do instead",
+            ),
+            Self::Failed(text) => Some(text),
+        }
+    }
 }
 
 /// A peer, the buffers in both directions, and the times that are set.
@@ -190,13 +225,14 @@ impl Connection {
         self.input.consume(count);
     }
 
-    /// Leads the TLS handshake as server. What came in before it in the clear is thrown away (RFC 3207 section 4.2).
+    /// Leads the TLS handshake as server, or says why there was none. What came in before it in the clear is thrown away
+    /// (RFC 3207 section 4.2).
     pub(super) async fn start_tls(
         &mut self,
         config: &Arc<rustls::ServerConfig>,
         patience: Duration,
-    ) -> Result<Encrypted, End> {
-        self.flush().await?;
+    ) -> Result<Encrypted, NoTls> {
+        self.flush().await.map_err(|_| NoTls::Gone)?;
         self.input.clear();
         let clear = std::mem::replace(&mut self.transport, Box::new(tokio::io::empty()));
         let handshake = Box::pin(TlsAcceptor::from(Arc::clone(config)).accept(clear));
@@ -204,16 +240,10 @@ impl Connection {
         let stream = tokio::select! {
             finished = timeout_at(until, handshake) => match finished {
                 Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => {
-                    debug!(%error, "the TLS handshake failed");
-                    return Err(End::Disconnected);
-                }
-                Err(_) => {
-                    debug!("the TLS handshake took too long");
-                    return Err(End::Disconnected);
-                }
+                Ok(Err(error)) => return Err(NoTls::of(&error)),
+                Err(_) => return Err(NoTls::TooSlow),
             },
-            () = self.stop.cancelled() => return Err(End::Disconnected),
+            () = self.stop.cancelled() => return Err(NoTls::Gone),
         };
         let (version, certificate) = tls::facts(stream.get_ref().1);
         self.transport = Box::new(stream);

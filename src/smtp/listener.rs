@@ -32,6 +32,8 @@ struct Shared {
     budget: Budget,
     admission: Admission,
     refusals: Refusals,
+    /// Apart from the others, so that no flood of those hides that somebody guesses passwords.
+    failed_logins: Refusals,
     stats: Stats,
 }
 
@@ -47,10 +49,10 @@ impl Server {
     pub fn new(config: Config, service: Arc<dyn Service>, tls: TlsSource) -> Self {
         let budget = Budget::new(config.limits.memory);
         let admission = Admission::new(config.limits.connections, config.limits.connections_per_address);
-        let (refusals, stats) = (Refusals::default(), Stats::default());
+        let (refusals, failed_logins, stats) = Default::default();
         let settings = Settings { config: Arc::new(config), listeners: Vec::new() };
         let settings = ArcSwap::from_pointee(settings);
-        Self(Arc::new(Shared { settings, service, tls, budget, admission, refusals, stats }))
+        Self(Arc::new(Shared { settings, service, tls, budget, admission, refusals, failed_logins, stats }))
     }
 
     /// What its sessions did so far.
@@ -92,6 +94,10 @@ impl Server {
         &self.0.refusals
     }
 
+    pub(super) fn failed_logins(&self) -> &Refusals {
+        &self.0.failed_logins
+    }
+
     pub(super) fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
         (self.0.tls)()
     }
@@ -110,7 +116,10 @@ pub async fn run(listener: TcpListener, config: ListenerConfig, server: Server, 
             biased;
             () = shutdown.cancelled() => break,
             Some(ended) = sessions.join_next() => note(ended),
-            _ = window.tick() => server.refusals().tell_when_over(),
+            _ = window.tick() => {
+                server.refusals().tell_when_over();
+                server.failed_logins().tell_when_over();
+            }
             accepted = listener.accept(), if !trouble.is_pausing() => match accepted {
                 Ok((stream, from)) => {
                     trouble.over();
@@ -126,6 +135,7 @@ pub async fn run(listener: TcpListener, config: ListenerConfig, server: Server, 
         note(ended);
     }
     server.refusals().tell();
+    server.failed_logins().tell();
 }
 
 fn admit(

@@ -186,8 +186,8 @@ pub struct SessionFacts {
 }
 
 /// What the session asks, one object a connection. A reply that is not positive goes to the client as it stands; after
-/// a 421 or 521 the connection is closed. The session logs what it refuses and what `mail`, `rcpt` and a 4xx of `data`
-/// refuse; that an AUTH failed, and a 5xx of `data`, are the handler's to tell. A panic in here is answered `421 4.3.0` and ends this one session.
+/// a 421 or 521 the connection is closed. The session logs what it refuses and what `auth`, `mail`, `rcpt` and a 4xx of `data`
+/// refuse; a 5xx of `data` is the handler's to tell. A panic in here is answered `421 4.3.0` and ends this one session.
 #[async_trait]
 pub trait Handler: Send {
     /// A user presents a password (AUTH). `Ok` means the session is that user's from now on.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::admission::whoever_owns;
 use crate::outcome::{Reply, scrub_reference};
@@ -19,6 +19,8 @@ use super::Peer;
 
 /// Where operators look for these lines.
 pub(super) const TARGET: &str = "authrelay::smtp";
+/// Where they look for logins. contrib/fail2ban reads these lines.
+const LOGIN_TARGET: &str = "authrelay::auth";
 /// The time over which lines are counted.
 pub(super) const WINDOW: Duration = Duration::from_mins(1);
 /// The most lines about one address (one /64 for IPv6) in that time.
@@ -86,6 +88,29 @@ impl Refusals {
             reason = reply.lines().first().map(|text| scrub_reference(text)),
             "refused"
         );
+    }
+
+    /// Writes that a login failed, unless the peer has had its share. Who it wanted to be is not told: people type
+    /// their password there.
+    pub(super) fn log_login(&self, peer: &Peer, reply: &Reply) {
+        if self.allows(peer.address) {
+            warn!(
+                target: LOGIN_TARGET,
+                listener = %peer.listener,
+                peer = peer.address.map(tracing::field::display),
+                code = reply.code(),
+                reason = reply.lines().first(),
+                "login failed"
+            );
+        }
+    }
+
+    /// Writes that there was no TLS, unless the peer has had its share.
+    pub(super) fn log_handshake(&self, peer: &Peer, reason: &str) {
+        if self.allows(peer.address) {
+            let address = peer.address.map(tracing::field::display);
+            info!(target: TARGET, listener = %peer.listener, peer = address, reason, "TLS failed");
+        }
     }
 
     /// Whether one more line about this peer may be written. If not, it is counted.

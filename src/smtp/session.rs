@@ -21,7 +21,7 @@ use crate::mail::Address;
 use crate::outcome::{Detail, Reply};
 
 use super::command::{self, Command, Offer};
-use super::connection::{Busy, Connection, Encrypted, End, Transport};
+use super::connection::{Busy, Connection, Encrypted, End, NoTls, Transport};
 use super::line::{Expect, Line};
 use super::refusals::{self, Refusal};
 use super::{Config, Handler, Limits, ListenerConfig, ListenerTls, Peer, Server, SessionFacts};
@@ -103,7 +103,7 @@ async fn open(mut connection: Connection, setting: Setting) -> Option<(Session, 
         };
         let patience = setting.config.limits.handshake;
         let handshake = connection.start_tls(config, patience).await;
-        facts = facts_of(&noted(&setting.server, handshake).ok()?);
+        facts = facts_of(&noted(&setting, handshake).ok()?);
     }
     match setting.server.service().connect(&setting.peer) {
         Ok(handler) => {
@@ -136,12 +136,18 @@ async fn open(mut connection: Connection, setting: Setting) -> Option<(Session, 
     }
 }
 
-fn noted(server: &Server, handshake: Result<Encrypted, End>) -> Result<Encrypted, End> {
+fn noted(setting: &Setting, handshake: Result<Encrypted, NoTls>) -> Result<Encrypted, End> {
+    let stats = setting.server.stats();
     match &handshake {
-        Ok(encrypted) => server.stats().encrypted(encrypted.version),
-        Err(_) => server.stats().not_encrypted.one(),
+        Ok(encrypted) => stats.encrypted(encrypted.version),
+        Err(none) => {
+            stats.not_encrypted.one();
+            if let Some(reason) = none.reason() {
+                setting.server.refusals().log_handshake(&setting.peer, reason);
+            }
+        }
     }
-    handshake
+    handshake.map_err(|_| End::Disconnected)
 }
 
 /// What is known after a handshake, and nothing that was said before it.
@@ -299,7 +305,7 @@ impl Session {
         self.connection.queue(&Reply::new(220, Detail(0, 0), "ready for TLS"));
         let patience = self.limits().handshake;
         let handshake = self.connection.start_tls(&config, patience).await;
-        let handshake = noted(&self.setting.server, handshake)?;
+        let handshake = noted(&self.setting, handshake)?;
         debug!(version = handshake.version, "TLS");
         let had_user = self.facts.user.is_some();
         self.reset();

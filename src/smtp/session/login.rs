@@ -29,7 +29,9 @@ impl Session {
         let Credentials { user, password } = match self.exchange(mechanism, initial).await? {
             Ok(credentials) => credentials,
             Err(reply) => {
-                self.record(&reply);
+                if reply.code() != 535 {
+                    self.record(&reply);
+                }
                 return self.auth_failed(&reply);
             }
         };
@@ -70,7 +72,10 @@ impl Session {
     }
 
     fn auth_failed(&mut self, reply: &Reply) -> Result<(), End> {
-        debug!(code = reply.code(), "not logged in");
+        // What was no credentials is told among the refusals.
+        if matches!(reply.code(), 454 | 535) {
+            self.setting.server.failed_logins().log_login(&self.setting.peer, reply);
+        }
         self.tally.auth_failures += 1;
         self.setting.server.stats().not_logged_in.one();
         self.send(reply)?;
