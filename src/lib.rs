@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod outcome;
 pub mod phone;
+pub mod plain;
 pub mod pulse;
 pub mod secret;
 

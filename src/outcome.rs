@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ident::UpstreamName;
 use crate::mail::mask;
+use crate::plain::is_plain;
 
 /// The `subject.detail` part of an enhanced status code (RFC 3463); its class is the reply code's first digit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,7 +235,8 @@ impl fmt::Display for Reason {
 }
 
 /// Takes out of a text what must not be logged: addresses are masked, links and runs of four or more digits are
-/// replaced (an enhanced status code has no run that long), control characters and line ends become spaces.
+/// replaced (an enhanced status code has no run that long), control characters and line ends become spaces, and characters that nobody
+/// sees or that turn the writing around are left out.
 pub fn scrub(text: &str) -> String {
     scrub_words(text, scrub_word)
 }
@@ -246,7 +248,10 @@ pub fn scrub_reference(text: &str) -> String {
 }
 
 fn scrub_words(text: &str, scrub_word: impl Fn(&str) -> String) -> String {
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let ends_word = |c: char| c.is_whitespace() || c.is_control();
+    // First, so that what is not seen hides nothing from what follows.
+    let seen: String = text.chars().filter(|&c| ends_word(c) || is_plain(c)).collect();
+    let words = seen.split(ends_word).filter(|word| !word.is_empty());
     let mut clean = String::new();
     for word in words.take(60) {
         if !clean.is_empty() {
@@ -315,6 +320,14 @@ mod tests {
         assert_eq!(reason.to_string(), "its life ended; last: sms: 20429 too many requests");
         let long = (0..200).fold(last, |last, _| Reason::quoting(ReasonClass::Expired, "again: ", &last));
         assert!(long.text.chars().count() <= 300);
+    }
+
+    #[test]
+    fn nothing_breaks_out_of_a_line_of_the_log_and_nothing_hides_in_it() {
+        let hostile = "no\r\n250 ok\0\u{85}a\u{2028}b\u{2029}c\u{b}d\u{c}e\u{1b}[2J\u{9b}f \u{202e}g\u{200b}";
+        let clean = "no 250 ok a b c d e [2J f g";
+        assert_eq!((scrub(hostile).as_str(), scrub_reference(hostile).as_str()), (clean, clean));
+        assert_eq!(scrub("ht\u{200b}tps://x.example 12\u{202e}3456"), "[link] [digits]");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{Place, block_on};
 use crate::admin::AuditPage;
 use crate::clock::Timestamp;
 use crate::queue::DecisionQuery;
+use crate::plain::json_for_terminal;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -90,7 +91,7 @@ fn export_offline(
 
 fn print(page: &AuditPage) -> anyhow::Result<()> {
     for decision in &page.decisions {
-        say!("{}", serde_json::to_string(decision)?);
+        say!("{}", json_for_terminal(&serde_json::to_string(decision)?));
     }
     Ok(())
 }

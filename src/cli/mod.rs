@@ -34,6 +34,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Environment, Known};
+use crate::plain::json_for_terminal;
 
 /// Where an installed configuration lies.
 const INSTALLED: &str = "/etc/authrelay/authrelay.toml";
@@ -198,7 +199,7 @@ fn plural(count: usize, noun: &str) -> String {
 
 /// Prints a value as JSON for scripts.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    say!("{}", serde_json::to_string_pretty(value)?);
+    say!("{}", json_for_terminal(&serde_json::to_string_pretty(value)?));
     Ok(())
 }
 

@@ -1,8 +1,10 @@
-//! All that the command line prints. A reader that has seen enough (`authrelay queue list | head`) is no error: the
+//! All that the command line prints. What others said never reaches the terminal as more than text. A reader that has seen enough (`authrelay queue list | head`) is no error: the
 //! process ends there, and well.
 
 use std::fmt;
 use std::io::{ErrorKind, Write as _};
+
+use crate::plain::for_terminal;
 
 /// Prints a line on standard output; [`line`] says what becomes of it when that is gone.
 macro_rules! say {
@@ -26,10 +28,10 @@ pub(super) fn line(text: fmt::Arguments<'_>) {
 
 /// Prints a line, for a process that has more to do than to print.
 pub(super) fn try_line(text: fmt::Arguments<'_>) -> std::io::Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}")
+    writeln!(std::io::stdout().lock(), "{}", for_terminal(&text.to_string()))
 }
 
 /// Prints a line on standard error. Where that is gone there is nobody to tell.
 pub(super) fn error_line(text: fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", for_terminal(&text.to_string()));
 }

@@ -20,6 +20,7 @@ use crate::clock::Timestamp;
 use crate::ident::ClientName;
 use crate::mail::Message;
 use crate::outcome::Reply;
+use crate::plain::is_plain;
 
 /// Strangers that are remembered; the one that was not heard of longest gives way.
 pub const STRANGERS_MAX: usize = 100;
@@ -277,7 +278,7 @@ fn kind_of(reply: &Reply) -> String {
 }
 
 fn short(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '?' } else { c }).take(NAME_LENGTH).collect()
+    name.chars().map(|c| if is_plain(c) { c } else { '?' }).take(NAME_LENGTH).collect()
 }
 
 fn put_last<T: PartialEq>(list: &mut Vec<T>, item: T) {

@@ -13,6 +13,8 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::plain::is_plain;
+
 /// Where the journal listens (systemd, Native Journal Protocol).
 const SOCKET: &str = "/run/systemd/journal/socket";
 
@@ -98,7 +100,7 @@ impl Fields {
             // A string takes everything.
             let _ = write!(line, " {name}={shown}");
         }
-        line.replace(|c: char| c.is_control(), " ")
+        line.replace(|c: char| !is_plain(c), " ")
     }
 
     fn entry(&self, level: Level, target: &str, text: &str) -> Vec<u8> {
@@ -166,6 +168,9 @@ mod tests {
         fields.named.push(("upstream.name", "a\nPRIORITY=0".to_owned(), "a\nPRIORITY=0".to_owned()));
         let text = fields.line();
         assert_eq!(text, "handed-over upstream.name=a PRIORITY=0");
+        fields.named.push(("x", String::new(), "\u{1b}[2J\u{9b}\u{202e}\u{2028}\u{85}".to_owned()));
+        assert!(fields.line().chars().all(is_plain));
+        fields.named.pop();
         let entry = fields.entry(Level::INFO, "authrelay::event", &text);
         let mut expected = b"UPSTREAM_NAME\n".to_vec();
         expected.extend_from_slice(&12_u64.to_le_bytes());

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use super::reply::HandOver;
 use super::route::{Letter, Outgoing};
+use crate::mail::is_disguised_dot;
 use crate::outcome::{Reason, ReasonClass};
 
 /// What an upstream said in its EHLO reply that it can do.
@@ -81,8 +82,9 @@ fn header_of(raw: &[u8]) -> &[u8] {
     end.map_or(raw, |end| &raw[..end + 2])
 }
 
-/// Refuses a message with a CR or LF on its own. None gets this far, unless by a defect of ours; and none must go
-/// further, because upstreams disagree on what such a byte means (SMTP smuggling).
+/// Refuses a message with a CR or LF on its own, or with a line that is a lone dot for whoever leaves NULs out. None gets
+/// this far, unless by a defect of ours; and none must go further, because upstreams disagree on what such bytes mean (SMTP
+/// smuggling).
 pub(super) fn check_line_ends(outgoing: &Outgoing) -> Result<(), HandOver> {
     let raw: &[u8] = &outgoing.raw;
     let clean = raw.iter().enumerate().all(|(at, byte)| match byte {
@@ -90,10 +92,11 @@ pub(super) fn check_line_ends(outgoing: &Outgoing) -> Result<(), HandOver> {
         b'\n' => at > 0 && raw[at - 1] == b'\r',
         _ => true,
     });
-    if clean {
+    let mut lines = raw.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    if clean && !lines.any(is_disguised_dot) {
         return Ok(());
     }
-    Err(HandOver::Refused(Reason::new(ReasonClass::Local, "the message has a bare CR or LF and is not sent")))
+    Err(HandOver::Refused(Reason::new(ReasonClass::Local, "the message could be taken for two and is not sent")))
 }
 
 /// The bytes that follow the 354: the message with its dots doubled, and the final dot.
@@ -175,8 +178,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_cr_or_lf_never_goes_out() {
-        for raw in [&b"a\r\n.\nb\r\n"[..], b"a\rb\r\n", b"\n", b"a\r", b"a\r\r\n"] {
+    fn what_another_server_may_take_for_the_end_never_goes_out() {
+        for raw in [&b"a\r\n.\nb\r\n"[..], b"a\rb\r\n", b"\n", b"a\r", b"a\r\r\n", b"a\r\n\0.\r\nb", b"\0."] {
             assert!(check_line_ends(&outgoing(raw, "a@example.com")).is_err(), "{raw:?}");
         }
         for raw in [&b""[..], b"a", b"a\r\n.\r\nb\r\n", b"\r\n\r\n"] {

@@ -56,6 +56,12 @@ impl Message {
     }
 }
 
+/// Whether a line, without its line end, is a lone dot to a server that leaves NULs out, and so the end of the message. Dot-
+/// stuffing does not help: the line does not begin with the dot. (Behind a leading dot it does.)
+pub fn is_disguised_dot(line: &[u8]) -> bool {
+    line.first() == Some(&0) && line.iter().filter(|&&byte| byte != 0).eq([&b'.'])
+}
+
 /// What a message needs of an upstream, judged by its bytes and never by what a client declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
@@ -78,4 +84,19 @@ pub struct Envelope {
     pub reverse_path: ReversePath,
     /// The recipients, at least one, in the order of their RCPT commands, without repeats.
     pub recipients: Vec<Address>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dot_among_nuls_is_an_end_in_disguise() {
+        for line in [&b"\0."[..], b"\0\0.", b"\0.\0", b"\0\0.\0\0"] {
+            assert!(is_disguised_dot(line), "{line:?}");
+        }
+        for line in [&b""[..], b".", b".\0", b"\0", b"\0..", b"\0.a", b"a\0."] {
+            assert!(!is_disguised_dot(line), "{line:?}");
+        }
+    }
 }

@@ -12,5 +12,5 @@ mod recipient;
 pub use address::{Address, AddressError, Mailbox, ReversePath, mask};
 pub use fold::Folder;
 pub use header::{Field, HeaderFields};
-pub use message::{Envelope, Message, Need};
+pub use message::{Envelope, Message, Need, is_disguised_dot};
 pub use recipient::{PhoneNumber, Recipient};

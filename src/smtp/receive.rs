@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::mail::is_disguised_dot;
 use crate::outcome::{Detail, Reply};
 
 use super::budget::{Budget, Share};
@@ -117,6 +118,8 @@ enum Fault {
     Size,
     Header,
     Line,
+    /// A line that another server may take for the end of the message.
+    Dot,
     Memory,
 }
 
@@ -132,6 +135,7 @@ impl Fault {
             Self::Line => {
                 Reply::new(554, Detail(6, 0), format!("a line is longer than {} octets", limits.line_length))
             }
+            Self::Dot => Reply::new(554, Detail(6, 0), "a line is a lone dot behind NUL characters"),
             Self::Memory => no_memory(),
         }
     }
@@ -198,6 +202,9 @@ impl Sink for Collector<'_> {
     }
 
     fn end_line(&mut self) {
+        if self.fault.is_none() && is_disguised_dot(&self.message[self.message.len() - self.line..]) {
+            self.give_up(Some(Fault::Dot));
+        }
         if self.fault.is_none() {
             self.append(b"\r\n");
             self.in_header &= self.line > 0;
