@@ -151,7 +151,7 @@ pub(super) fn lost(step: Step, error: &Error) -> HandOver {
     }
     let (class, what) = match error {
         Error::Timeout => (ReasonClass::Timeout, "no answer in time".to_owned()),
-        Error::Tls(error) => (ReasonClass::Tls, of_tls(error)),
+        Error::Tls(error) => (ReasonClass::Tls, tls_words(error)),
         Error::InvalidTLSName => (ReasonClass::Tls, "the host name can't be in a certificate".to_owned()),
         Error::MissingStartTls => (ReasonClass::Tls, "STARTTLS is not offered".to_owned()),
         Error::Io(error) => (ReasonClass::Connect, error.kind().to_string()),
@@ -175,27 +175,25 @@ pub(super) fn lost(step: Step, error: &Error) -> HandOver {
     }
 }
 
-/// What was wrong with TLS, where the library's words are for those who wrote it.
-fn of_tls(error: &rustls::Error) -> String {
+/// Why there is no TLS, in words that say what to look at. `check --live` says more, from the certificate itself.
+fn tls_words(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Why;
+
     let rustls::Error::InvalidCertificate(why) = error else { return error.to_string() };
-    match why {
-        rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. } => {
-            "its certificate has ended, or our clock is wrong".to_owned()
+    let words = match why {
+        Why::Expired | Why::ExpiredContext { .. } => "its certificate expired, or this machine's clock is fast",
+        Why::NotValidYet | Why::NotValidYetContext { .. } => {
+            "its certificate is not valid yet, or this machine's clock is slow"
         }
-        rustls::CertificateError::NotValidYet | rustls::CertificateError::NotValidYetContext { .. } => {
-            "its certificate has not begun, or our clock is wrong".to_owned()
+        Why::NotValidForName | Why::NotValidForNameContext { .. } => "its certificate is for another name",
+        // An authority that is called like one of ours, and is another.
+        Why::UnknownIssuer | Why::BadSignature => {
+            "its certificate is signed by no authority that is trusted here, or came without its intermediate certificate"
         }
-        rustls::CertificateError::NotValidForName
-        | rustls::CertificateError::NotValidForNameContext { .. } => {
-            "its certificate is for another name".to_owned()
-        }
-        rustls::CertificateError::UnknownIssuer | rustls::CertificateError::BadSignature => {
-            "its certificate is signed by nobody that is trusted here".to_owned()
-        }
-        rustls::CertificateError::Revoked => "its certificate was revoked".to_owned(),
-        // The library may come to know more of them.
-        _ => "its certificate is not trusted".to_owned(),
-    }
+        Why::Revoked => "its certificate was revoked",
+        other => return format!("its certificate is not accepted: {other:?}"),
+    };
+    words.to_owned()
 }
 
 /// 530, 535, 538 and 5.7.8 to 5.7.13 (RFC 4954 section 6), 534, and `5.7.0` beside them.

@@ -96,7 +96,10 @@ pub(super) fn check_line_ends(outgoing: &Outgoing) -> Result<(), HandOver> {
     if clean && !lines.any(is_disguised_dot) {
         return Ok(());
     }
-    Err(HandOver::Refused(Reason::new(ReasonClass::Local, "the message could be taken for two and is not sent")))
+    Err(HandOver::Refused(Reason::new(
+        ReasonClass::Local,
+        "the message could be taken for two and is not sent",
+    )))
 }
 
 /// The bytes that follow the 354: the message with its dots doubled, and the final dot.

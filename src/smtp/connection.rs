@@ -126,7 +126,7 @@ impl NoTls {
             Self::Gone => None,
             Self::TooSlow => Some("the handshake took too long"),
             Self::TooOld => Some(
-                "the client speaks no TLS 1.2 or 1.3 with a modern cipher suite; docs/security.md says what it can do instead",
+                "the client speaks no TLS 1.2 or 1.3 with a modern cipher suite; docs/hostile-peers.md says what it can do instead",
             ),
             Self::Failed(text) => Some(text),
         }

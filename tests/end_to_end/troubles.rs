@@ -42,7 +42,7 @@ fn a_certificate_that_is_not_trusted_is_told_in_words() {
     let (trusted, foreign) = (Authority::new(), Authority::new());
     for (identity, words) in [
         (trusted.sign("other.example"), "its certificate is for another name (at TLS)"),
-        (foreign.sign("localhost"), "its certificate is signed by nobody that is trusted here (at TLS)"),
+        (foreign.sign("localhost"), "its certificate is signed by no authority that is trusted here"),
     ] {
         let home = Home::new();
         home.write("ca.pem", trusted.pem());

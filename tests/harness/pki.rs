@@ -33,8 +33,12 @@ impl Authority {
 
     /// A certificate and its key for `name`.
     pub fn sign(&self, name: &str) -> Identity {
+        self.sign_with(CertificateParams::new(vec![name.to_owned()]).expect("a name"))
+    }
+
+    /// The same, of a kind that the test asks for.
+    pub fn sign_with(&self, mut params: CertificateParams) -> Identity {
         let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Identity { certificate: certificate.pem(), key: key.serialize_pem() }

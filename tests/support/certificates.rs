@@ -26,6 +26,16 @@ impl Authority {
         Self { certificate, issuer: Issuer::new(params, key) }
     }
 
+    /// An authority that this one vouches for.
+    pub fn intermediate(&self) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "An authority below a test's authority");
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
     /// A server's certificate for `name`, and its key.
     pub fn issue(&self, name: &str, years: (i32, i32)) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
