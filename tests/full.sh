@@ -32,6 +32,25 @@ else
   echo "schemathesis could not be installed from PyPI: see target/full/fuzzer.log" >> "$AUTHRELAY_SKIPPED"
 fi
 
+# Scans the listeners' TLS. In an environment of its own, too.
+if python3 -m venv "$tools/sslyze" >/dev/null 2>&1 &&
+   "$tools/sslyze/bin/pip" install --quiet --disable-pip-version-check 'sslyze>=6.3,<7' </dev/null >"$tools/sslyze.log" 2>&1; then
+  AUTHRELAY_SSLYZE=$tools/sslyze/bin/sslyze
+  export AUTHRELAY_SSLYZE
+else
+  echo "sslyze could not be installed from PyPI: see target/full/sslyze.log" >> "$AUTHRELAY_SKIPPED"
+fi
+
+# Tries the filter in contrib/. Its package brings a service that is not wanted here: only the program is taken out.
+if command -v fail2ban-regex >/dev/null; then
+  :
+elif (cd "$tools" && apt-get download fail2ban && dpkg-deb -x fail2ban_*.deb fail2ban) </dev/null >"$tools/fail2ban.log" 2>&1; then
+  AUTHRELAY_FAIL2BAN=$tools/fail2ban
+  export AUTHRELAY_FAIL2BAN
+else
+  echo "fail2ban could not be fetched from Debian: see target/full/fail2ban.log" >> "$AUTHRELAY_SKIPPED"
+fi
+
 # promtool checks the metrics and the alert rules. Its package brings a service that is not wanted here: only the program is taken out.
 if command -v promtool >/dev/null; then
   :

@@ -6,7 +6,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::harness::config::{LISTENER, NO_REPLY, client, upstream};
@@ -43,7 +43,7 @@ impl Scene {
         let limits = "[limits]\nconnections_per_address = 20000\nconnections = 20000\n";
         let table = upstream("provider", provider.address(), "");
         let config = format!("{LISTENER}{quiet}{}{rules}{NO_REPLY}{table}{limits}", client("app", ""));
-        Self { relay: Home::new().start_at_level(&config, "warn"), _provider: provider }
+        Self { relay: Home::new().start_at_level(&config, "info"), _provider: provider }
     }
 
     /// Memory in octets, as the kernel tells it under this name.
@@ -57,9 +57,11 @@ impl Scene {
 
     /// One message of a normal client; how long it took from connecting to the answer.
     fn serve(&self) -> Duration {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let begun = now();
-        let to = "anna@customer.example";
-        self.relay.hello().send(FROM, &[to], &password_reset(to)).expect(250);
+        // Another one each time: so many for one person would be an attack of its own.
+        let to = format!("anna{}@customer.example", NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.relay.hello().send(FROM, &[&to], &password_reset(&to)).expect(250);
         begun.elapsed()
     }
 
