@@ -95,7 +95,9 @@ impl Gate {
             fits
         });
         if check.await.unwrap_or(false) {
-            address.iter().for_each(|address| self.addresses.forgive(address));
+            if let Some(address) = address {
+                self.addresses.forgive(&address);
+            }
             self.users.forgive(&user);
             return Ok(());
         }

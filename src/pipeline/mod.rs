@@ -26,6 +26,7 @@ mod code;
 mod code_mail;
 mod counts;
 mod foreign;
+mod heavy;
 mod limits;
 mod mail;
 mod repeats;
@@ -50,6 +51,7 @@ use crate::queue::{Entry, NewCode, Queue, StoredCode};
 use crate::rewrite::{self, Planned};
 use counts::Counts;
 use foreign::Foreign;
+use heavy::Heavy;
 use repeats::Repeats;
 
 /// What the pipeline decides by: parts of one configuration snapshot.
@@ -77,6 +79,7 @@ pub struct Pipeline {
     repeats: Arc<Repeats>,
     pacer: Arc<Pacer>,
     foreign: Arc<ForeignHosts>,
+    heavy: Heavy,
 }
 
 impl Pipeline {
@@ -90,6 +93,7 @@ impl Pipeline {
             repeats: Arc::default(),
             pacer: Arc::default(),
             foreign: Arc::default(),
+            heavy: Heavy::new(),
         }
     }
 
@@ -100,7 +104,8 @@ impl Pipeline {
 
     /// Takes a message, or says why not. The reply is what the client is told.
     pub async fn accept(&self, config: &Config, submission: Submission) -> Reply {
-        let (judged, foreign) = decide(config, submission);
+        let octets = submission.message.raw().len();
+        let (judged, foreign) = self.heavy.work(octets, || decide(config, submission)).await;
         foreign.note(&self.foreign);
         match judged {
             Ok(planned) => self.keep(config, planned).await,

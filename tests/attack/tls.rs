@@ -22,18 +22,22 @@ fn config(provider: &Upstream) -> String {
     format!("{LISTENER}{LISTENERS}{}{NO_REPLY}{table}", client("app", "category = \"password-reset\""))
 }
 
-/// A ClientHello as a client writes it that knows nothing newer than `version` (3, 0 to 3, 2: SSL 3.0 to TLS 1.1).
+/// A `ClientHello` as a client writes it that knows nothing newer than `version` (3, 0 to 3, 2: SSL 3.0 to TLS 1.1).
 fn old_hello(version: [u8; 2]) -> Vec<u8> {
     let suites = [0xc0, 0x14, 0xc0, 0x13, 0x00, 0x39, 0x00, 0x35, 0x00, 0x2f, 0x00, 0x0a, 0x00, 0xff];
     let mut body = version.to_vec();
     body.extend_from_slice(&[0x5a; 32]);
     body.push(0);
-    body.extend_from_slice(&[0, suites.len() as u8]);
+    body.extend_from_slice(&[0, small(suites.len())]);
     body.extend_from_slice(&suites);
     body.extend_from_slice(&[1, 0]);
-    let mut record = vec![22, 3, 1, 0, body.len() as u8 + 4, 1, 0, 0, body.len() as u8];
+    let mut record = vec![22, 3, 1, 0, small(body.len() + 4), 1, 0, 0, small(body.len())];
     record.extend_from_slice(&body);
     record
+}
+
+fn small(length: usize) -> u8 {
+    u8::try_from(length).expect("a short hello")
 }
 
 /// What the peer says to a hello until it hangs up.
@@ -73,7 +77,7 @@ fn below_tls_1_2_there_is_no_connection_and_the_log_says_why() {
             ("http", TcpStream::connect(relay.http()).expect("a connection")),
         ] {
             let answer = answer(stream, &old_hello(version));
-            // A fatal alert, protocol_version or handshake_failure (RFC 5246 section 7.2), and no ServerHello.
+            // A fatal alert, protocol_version or handshake_failure (RFC 5246 section 7.2), and no `ServerHello`.
             assert!(matches!(answer[..], [21, 3, _, 0, 2, 2, 70 | 40]), "{listener} {version:?}: {answer:?}");
         }
     }
