@@ -169,7 +169,7 @@ mod tests {
                 error => assert_eq!(error, WRONG),
             }
         }
-        assert_eq!(waited, 89);
+        assert_eq!(waited, 90);
         assert_eq!(guess(&gate, "198.51.100.1", "shop").await, WRONG);
         // The wait has a bound, because others cause it.
         tokio::time::advance(LONGEST_WAIT_OF_USER).await;
