@@ -18,6 +18,7 @@ mod words;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum as _};
 
@@ -42,6 +43,9 @@ struct Arguments {
     /// How many interleaved rounds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// How long each load lasts, in seconds; for profiling.
+    #[arg(long)]
+    seconds: Option<u64>,
     /// Also writes every figure of every round to this file.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -69,10 +73,12 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&arguments.scratch)?;
     let programs = Programs { authrelay: arguments.authrelay.clone(), exim: arguments.exim.clone() };
     let machine = Machine::here(&arguments.scratch, &programs, Group::new("look").method());
+    let mut sizes = if arguments.quick { Sizes::QUICK } else { Sizes::FULL };
+    sizes.load = arguments.seconds.map_or(sizes.load, Duration::from_secs);
     let bench = Bench {
         programs,
         scratch: arguments.scratch.clone(),
-        sizes: if arguments.quick { Sizes::QUICK } else { Sizes::FULL },
+        sizes,
         tls: certificate::make(&arguments.scratch)?,
         runs: AtomicUsize::new(0),
     };

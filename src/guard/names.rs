@@ -64,9 +64,16 @@ pub fn problem(
 fn doubt(sentence: String, domains: Option<&Domains>) -> Option<(String, NameProblem)> {
     let problem = foreign_host(&sentence, domains)
         .map(NameProblem::Link)
-        .or_else(|| has_phone_number(&sentence).then_some(NameProblem::Phone))
+        .or_else(|| has_phone_number(&without_links(&sentence)).then_some(NameProblem::Phone))
         .or_else(|| has_long_quotation(&sentence).then_some(NameProblem::Long))?;
     Some((sentence, problem))
+}
+
+/// The sentence without its links: an identifier or a token in one is mostly digits, and is called by nobody. Where they
+/// lead was looked at before.
+fn without_links(sentence: &str) -> String {
+    let words = sentence.split_whitespace().filter(|word| !word.contains("://"));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The longest line that may be the beginning of a sentence in the next paragraph, in octets.
@@ -251,6 +258,17 @@ mod tests {
                                 Questions? See help.example or call +1 202 555 0100."
             );
             assert_eq!(of(&subject, &body), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn digits_in_a_link_are_no_phone_number() {
+        for link in ["https://acme.example/join/4821337701", "https://acme.example/join?t=a81237700412345cc"]
+        {
+            let body = format!("Anna invited you to join the team Harbour: {link}");
+            assert_eq!(of("An invitation", &body), None, "{link}");
+            let number = format!("Anna invited you to join call 1-800-555-0100 {link}");
+            assert_eq!(of("An invitation", &number), Some(NameProblem::Phone), "{link}");
         }
     }
 
