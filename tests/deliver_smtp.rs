@@ -51,8 +51,11 @@ async fn every_act_at_every_step_means_one_thing() {
     ] {
         table.push((step, Act::Say(reply), expected));
     }
-    for (step, act, expected) in table {
-        let server = ScriptedUpstream::start().await;
+    let pipelining: Vec<&'static str> = ALL_OFFERS.into_iter().chain(["PIPELINING"]).collect();
+    let table = table.iter().flat_map(|row| [(row, ALL_OFFERS.to_vec()), (row, pipelining.clone())]);
+    for ((step, act, expected), offers) in table {
+        let (step, expected) = (*step, *expected);
+        let server = ScriptedUpstream::start_with(&offers, Tls::None, None).await;
         server.always(step, act.clone());
         let mut config = smtp(server.address);
         if matches!(act, Act::Hang) {
@@ -71,6 +74,47 @@ async fn every_act_at_every_step_means_one_thing() {
             assert_eq!(class(&done), Some(ReasonClass::Timeout), "{step:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn commands_go_out_at_once_where_the_upstream_offers_that() {
+    let server = ScriptedUpstream::start_with(&["PIPELINING"], Tls::None, None).await;
+    let upstream = upstream(smtp(server.address));
+    // The replies come in one piece or each by itself; the upstream hears the same commands as ever.
+    for _ in 0..2 {
+        let done = send(&upstream, PLAIN).await;
+        assert_eq!(kind(&done), "accepted", "{done:?}");
+    }
+    server.refuse("gone@example.com", "550 5.1.1 no such user");
+    let refused = send_to(&upstream, PLAIN, "gone@example.com").await;
+    assert_eq!(kind(&refused), "refused", "what was refused first counts, not the 503 to DATA: {refused:?}");
+    let done = send(&upstream, PLAIN).await;
+    assert_eq!(kind(&done), "accepted", "{done:?}");
+    let seen = server.seen();
+    assert_eq!(
+        (seen.messages.len(), seen.connections),
+        (3, 1),
+        "the connection goes on: {:?}",
+        seen.commands
+    );
+    let verbs: Vec<&str> = seen.commands.iter().filter_map(|line| line.get(..4)).collect();
+    let expected = "EHLO MAIL RCPT DATA MAIL RCPT DATA MAIL RCPT DATA RSET MAIL RCPT DATA"
+        .split(' ')
+        .collect::<Vec<_>>();
+    assert_eq!(verbs, expected);
+}
+
+#[tokio::test]
+async fn an_upstream_that_asks_for_a_message_it_refused_gets_none() {
+    let server = ScriptedUpstream::start_with(&["PIPELINING"], Tls::None, None).await;
+    server.once(Step::Rcpt, Act::Say("550 5.1.1 no such user"));
+    server.once(Step::Data, Act::Say("354 go ahead"));
+    let upstream = upstream(smtp(server.address));
+    let refused = send(&upstream, PLAIN).await;
+    assert_eq!(kind(&refused), "refused", "{refused:?}");
+    assert_eq!(kind(&send(&upstream, PLAIN).await), "accepted");
+    let seen = server.seen();
+    assert_eq!((seen.messages.len(), seen.connections), (1, 2), "over a new connection: {:?}", seen.commands);
 }
 
 #[tokio::test]

@@ -15,7 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use mail_send::{Error, SmtpClient};
 use smtp_proto::{
-    AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS, EhloResponse, Response,
+    AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_PIPELINING, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS,
+    EhloResponse, Response,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -23,6 +24,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
+use super::pipelined::{Command, all_at_once};
 use super::reply::{HandOver, Step, Trip, accepted, judge, lost};
 use super::route::Letter;
 use super::wire::{Offers, SizeOffer, data_bytes, mail_parameters};
@@ -95,6 +97,7 @@ impl Connection {
         let offers = Offers {
             eight_bit_mime: ehlo.capabilities & EXT_8BIT_MIME != 0,
             smtp_utf8: ehlo.capabilities & EXT_SMTP_UTF8 != 0,
+            pipelining: ehlo.capabilities & EXT_PIPELINING != 0,
             size,
         };
         Ok(Self { client, offers, messages: 0, unfinished: false, _counted: counted })
@@ -110,10 +113,19 @@ impl Connection {
         self.messages = self.messages.saturating_add(1);
         self.unfinished = true;
         let from = letter.outgoing.reverse_path.as_str();
-        self.command(Step::Mail, format!("MAIL FROM:<{from}>{parameters}\r\n"), 250).await?;
         let to = letter.recipient.as_str();
-        self.command(Step::Rcpt, format!("RCPT TO:<{to}>\r\n"), 250).await?;
-        self.command(Step::Data, "DATA\r\n".to_owned(), 354).await
+        let commands = [
+            Command { step: Step::Mail, line: format!("MAIL FROM:<{from}>{parameters}\r\n"), expected: 250 },
+            Command { step: Step::Rcpt, line: format!("RCPT TO:<{to}>\r\n"), expected: 250 },
+            Command { step: Step::Data, line: "DATA\r\n".to_owned(), expected: 354 },
+        ];
+        if self.offers.pipelining {
+            return all_at_once(&mut self.client, &commands).await;
+        }
+        for Command { step, line, expected } in commands {
+            self.command(step, line, expected).await?;
+        }
+        Ok(())
     }
 
     /// The message and its final dot, and the upstream's answer. Returns whether the connection can be used again.
@@ -162,17 +174,21 @@ impl Connection {
             Ok(reply) => reply,
             Err(error) => return Err(Fault { hand_over: lost(step, &error), usable: false }),
         };
-        // 251 and 252 to RCPT are as good as 250.
-        if reply.code == expected || (expected == 250 && (250..=252).contains(&reply.code)) {
+        if is_expected(&reply, expected) {
             return Ok(());
         }
         Err(Fault { hand_over: judge(step, &reply), usable: stays_usable(&reply) })
     }
 }
 
+/// 251 and 252 to RCPT are as good as 250.
+pub(super) fn is_expected(reply: &Response<String>, expected: u16) -> bool {
+    reply.code == expected || (expected == 250 && (250..=252).contains(&reply.code))
+}
+
 /// After 421 the upstream closes (RFC 5321 section 3.8); after a reply that is neither 4xx nor 5xx nobody knows where the
 /// two ends are.
-fn stays_usable(reply: &Response<String>) -> bool {
+pub(super) fn stays_usable(reply: &Response<String>) -> bool {
     reply.code != 421 && (400..600).contains(&reply.code)
 }
 

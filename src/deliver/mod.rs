@@ -24,6 +24,7 @@ mod lanes;
 mod maildir;
 mod outbox;
 mod parcel;
+mod pipelined;
 mod probe;
 mod rate;
 mod registry;

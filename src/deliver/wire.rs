@@ -18,6 +18,8 @@ pub(super) struct Offers {
     pub(super) eight_bit_mime: bool,
     /// SMTPUTF8 (RFC 6531).
     pub(super) smtp_utf8: bool,
+    /// PIPELINING (RFC 2920).
+    pub(super) pipelining: bool,
     /// SIZE (RFC 1870).
     pub(super) size: SizeOffer,
 }
@@ -144,8 +146,10 @@ mod tests {
         mail_parameters(Letter { outgoing: &outgoing, recipient: &recipient, file_name: "x" }, offers)
     }
 
-    const NOTHING: Offers = Offers { eight_bit_mime: false, smtp_utf8: false, size: SizeOffer::Unknown };
-    const ALL: Offers = Offers { eight_bit_mime: true, smtp_utf8: true, size: SizeOffer::UpTo(1000) };
+    const NOTHING: Offers =
+        Offers { eight_bit_mime: false, smtp_utf8: false, pipelining: false, size: SizeOffer::Unknown };
+    const ALL: Offers =
+        Offers { eight_bit_mime: true, smtp_utf8: true, pipelining: true, size: SizeOffer::UpTo(1000) };
     const MIME: Offers = Offers { smtp_utf8: false, ..ALL };
 
     #[test]
