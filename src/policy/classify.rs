@@ -42,9 +42,9 @@ impl Classified {
         self.text.get_or_init(|| Text::of(&self.submission.message, &TextLimits::default()))
     }
 
-    /// Submission and verdict, for the next stage.
-    pub fn into_parts(self) -> (Submission, Verdict) {
-        (self.submission, self.verdict)
+    /// Submission, verdict, and the text where it was decoded, for the next stage.
+    pub fn into_parts(self) -> (Submission, Verdict, Option<Text>) {
+        (self.submission, self.verdict, self.text.into_inner())
     }
 }
 

@@ -33,7 +33,7 @@ pub use recognition::{
     Strictness,
 };
 pub use rule::{Condition, Field, Rule};
-pub use shape::{Shape, shape};
+pub use shape::{Shape, shape, shape_of};
 pub use submission::{Origin, Submission};
 pub use target::{Target, TargetKind, in_text as links_in_text};
 pub use text::{Body, Paragraph, Text, TextLimits};

@@ -105,7 +105,11 @@ impl fmt::Debug for Shape {
 
 /// The shape of a message to these recipients.
 pub fn shape(message: &Message, recipients: &[Address]) -> Shape {
-    let text = Text::of(message, &TextLimits::default());
+    shape_of(&Text::of(message, &TextLimits::default()), message, recipients)
+}
+
+/// The shape of a message whose text was decoded already.
+pub fn shape_of(text: &Text, message: &Message, recipients: &[Address]) -> Shape {
     let people = People::of(message, recipients);
     let lines =
         || text.bodies.iter().flat_map(|body| &body.paragraphs).flat_map(|paragraph| &paragraph.lines);

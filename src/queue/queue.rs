@@ -120,7 +120,7 @@ impl Queue {
     }
 
     async fn put_to_end(&self, planned: Planned, terms: Terms) -> Result<Stored, StoreError> {
-        let (submission, verdict, plan) = planned.into_parts();
+        let (submission, verdict, plan, text) = planned.into_parts();
         let state = match verdict.action {
             Action::Relay => State::Queued,
             Action::Hold => State::Held,
@@ -136,7 +136,8 @@ impl Queue {
         if !room {
             return Ok(Stored::Full);
         }
-        let keys = Keys::new(&self.lookup, &submission, &verdict, state);
+        let keys = Keys::new(&self.lookup, &submission, &verdict, state, text.as_ref());
+        drop(text);
         let mut entries = self.entries(&submission, &verdict, &plan, state);
         for new in &mut entries {
             new.supersede_key = keys.supersede(&new.entry);

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::ident::BurstId;
 use crate::mail::{Address, ReversePath};
 use crate::outcome::Reason;
-use crate::policy::{BurstLimit, Shape, Submission, Verdict, shape};
+use crate::policy::{BurstLimit, Shape, Submission, Text, Verdict, shape, shape_of};
 use crate::secret::{Digest, LookupKey};
 
 /// What is asked beside the message itself when it is kept.
@@ -35,15 +35,20 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// The keys of a submission whose rows begin in `state`.
+    /// The keys of a submission whose rows begin in `state`, with its text where that was decoded before.
     pub(super) fn new(
         lookup: &'a LookupKey,
         submission: &'a Submission,
         verdict: &'a Verdict,
         state: State,
+        text: Option<&Text>,
     ) -> Self {
         let wanted = state == State::Queued && (verdict.supersedes() || !verdict.settle().is_zero());
-        let shape = wanted.then(|| shape(&submission.message, &submission.envelope.recipients));
+        let (message, recipients) = (&submission.message, &submission.envelope.recipients);
+        let shape = wanted.then(|| match text {
+            Some(text) => shape_of(text, message, recipients),
+            None => shape(message, recipients),
+        });
         Self { lookup, submission, verdict, shape }
     }
 

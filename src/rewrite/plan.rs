@@ -11,7 +11,7 @@ use super::render::{RenderError, write_header};
 use crate::ident::{BusinessName, CategoryName};
 use crate::mail::ReversePath;
 use crate::outcome::Detail;
-use crate::policy::{Classified, SenderPolicy, Submission, Verdict};
+use crate::policy::{Classified, SenderPolicy, Submission, Text, Verdict};
 
 /// How a message is to be written when it is handed over. Holds nothing that changes between attempts, so every attempt
 /// carries the same Message-ID and Date.
@@ -41,12 +41,14 @@ pub struct Planned {
     submission: Submission,
     verdict: Verdict,
     plan: Plan,
+    /// The message's text, where it was decoded before.
+    text: Option<Text>,
 }
 
 impl Planned {
-    /// All three, for the queue.
-    pub fn into_parts(self) -> (Submission, Verdict, Plan) {
-        (self.submission, self.verdict, self.plan)
+    /// All of it, for the queue.
+    pub fn into_parts(self) -> (Submission, Verdict, Plan, Option<Text>) {
+        (self.submission, self.verdict, self.plan, self.text)
     }
 
     /// The plan.
@@ -101,8 +103,8 @@ impl PlanError {
 pub fn plan(config: &Config, classified: Classified) -> Result<Planned, (Classified, PlanError)> {
     match plan_for(config, classified.submission(), classified.verdict()) {
         Ok(plan) => {
-            let (submission, verdict) = classified.into_parts();
-            Ok(Planned { submission, verdict, plan })
+            let (submission, verdict, text) = classified.into_parts();
+            Ok(Planned { submission, verdict, plan, text })
         }
         Err(error) => Err((classified, error)),
     }
