@@ -1,4 +1,5 @@
-//! How many messages a second the store makes durable: 32 producers that each wait for their answer, 8 KiB a message.
+//! How many messages a second the store makes durable, and how many it takes out, at several sizes of a group: so many
+//! producers that each wait for their answer, 8 KiB a message.
 //! Run it with `cargo bench --bench store`, with a folder on the disk in question as argument.
 #![allow(
     missing_docs,
@@ -26,8 +27,10 @@ use authrelay::secret::Digest;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-const PRODUCERS: usize = 32;
-const TIME: Duration = Duration::from_secs(5);
+/// A group is at most as large as there are producers.
+const PRODUCERS: [usize; 4] = [1, 8, 32, 128];
+const CLAIMS: [usize; 3] = [1, 16, 128];
+const TIME: Duration = Duration::from_secs(2);
 
 fn main() {
     let folder = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map(PathBuf::from);
@@ -43,26 +46,22 @@ async fn measure(path: &std::path::Path) {
     let keyring = Arc::new(Keyring::create(&path.with_extension("key")).unwrap());
     let store = Arc::new(SqliteStore::open(path, Arc::clone(&keyring), Clock::System).unwrap());
 
-    let queued = produce(&store, "puts", |store| async move { _ = put(&store, None).await }).await;
-    let both = produce(&store, "puts and settles, one each", |store| async move {
-        let lease = Clock::System.now().plus(Duration::from_mins(15));
-        let id = put(&store, Some(lease)).await;
-        store.commit(vec![hand_over(id, lease)]).await.unwrap();
-    });
-    both.await;
-
-    let begun = Instant::now();
-    let mut claimed = 0;
-    while begun.elapsed() < TIME {
-        let (now, lease) = (Clock::System.now(), Duration::from_mins(15));
-        let request = ClaimRequest { class: Class::Urgent, messages: 100, bytes: 32 << 20, now, lease };
-        let rows = store.claim(request).await.unwrap();
-        if rows.is_empty() {
-            break;
-        }
-        claimed += rows.len();
+    let mut queued = 0;
+    for producers in PRODUCERS {
+        let name = format!("{producers:3} producers, puts");
+        queued += produce(&store, producers, &name, |store| async move { _ = put(&store, None).await }).await;
+        let name = format!("{producers:3} producers, puts and settles, one each");
+        let both = |store: Arc<SqliteStore>| async move {
+            let lease = Clock::System.now().plus(Duration::from_mins(15));
+            let id = put(&store, Some(lease)).await;
+            store.commit(vec![hand_over(id, lease)]).await.unwrap();
+        };
+        produce(&store, producers, &name, both).await;
     }
-    println!("claims of 100: {:.0} messages/s", rate(claimed, begun));
+    let mut claimed = 0;
+    for messages in CLAIMS {
+        claimed += claims(&store, messages).await;
+    }
     println!("(of {queued} queued)");
     store.close().await.unwrap();
     let begun = Instant::now();
@@ -71,14 +70,32 @@ async fn measure(path: &std::path::Path) {
     again.close().await.unwrap();
 }
 
+/// Takes out so many at once, again and again.
+async fn claims(store: &SqliteStore, messages: usize) -> usize {
+    let begun = Instant::now();
+    let mut claimed = 0;
+    while begun.elapsed() < TIME {
+        let (now, lease) = (Clock::System.now(), Duration::from_mins(15));
+        let request = ClaimRequest { class: Class::Urgent, messages, bytes: 32 << 20, now, lease };
+        let rows = store.claim(request).await.unwrap();
+        if rows.is_empty() {
+            break;
+        }
+        claimed += rows.len();
+    }
+    println!("claims of {messages}: {:.0} messages/s", rate(claimed, begun));
+    claimed
+}
+
 async fn produce<F: Future<Output = ()> + Send>(
     store: &Arc<SqliteStore>,
+    producers: usize,
     what: &str,
     one: impl Fn(Arc<SqliteStore>) -> F + Copy + Send + Sync + 'static,
 ) -> usize {
     let before = *store.stats().borrow();
     let begun = Instant::now();
-    let producers = (0..PRODUCERS).map(|_| {
+    let producers = (0..producers).map(|_| {
         let store = Arc::clone(store);
         tokio::spawn(async move {
             let mut count = 0;
@@ -95,7 +112,8 @@ async fn produce<F: Future<Output = ()> + Send>(
     }
     let after = *store.stats().borrow();
     let commits = after.commits - before.commits;
-    println!("{what}: {:.0}/s, {} jobs in {commits} commits", rate(count, begun), after.jobs - before.jobs);
+    let jobs = after.jobs - before.jobs;
+    println!("{what}: {:.0}/s, {:.1} jobs a commit", rate(count, begun), jobs as f64 / commits as f64);
     count
 }
 
