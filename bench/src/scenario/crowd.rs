@@ -1,10 +1,12 @@
 //! Many connections: what idle ones cost, and whether slow ones take anybody's turn.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -21,6 +23,8 @@ use crate::wire::Wire;
 const GREETING: Duration = Duration::from_secs(15);
 const NORMAL: Duration = Duration::from_secs(30);
 const NORMAL_CLIENTS: usize = 10;
+/// How many connect at once: what is measured is that they stand, not the storm.
+const WAVE: usize = 500;
 
 /// The fewer slow connections; the more are as many as the most idle ones.
 const SLOW: usize = 300;
@@ -67,16 +71,16 @@ pub(super) async fn slow(bench: &Bench, peer: Peer) -> anyhow::Result<Figures> {
         let sink = Sink::start(ledger.clone(), bench.manner(Wishes::default(), Duration::ZERO))?;
         let setup = bench.setup(peer, sink.address(), Wishes::default())?;
         let running = setup.start(peer).await?;
-        let crowd = crawl(running.address, many).await;
+        let (crowd, stand) = crawl(running.address, many).await;
         let habits = bench.habits(&running, Kind::Urgent, 1, Wishes::default());
         let sending = send(&habits, &ledger, NORMAL_CLIENTS, Until::Messages(NORMAL_CLIENTS));
         // What is in the ledger by then counts, whether or not all were served.
         let _ = timeout(NORMAL, sending).await;
         let served = (0..NORMAL_CLIENTS as u64).filter(|&number| ledger.passage(number).is_some()).count();
         figures.higher(name, "", served as f64);
-        figures.note(format!("{} slow connections stood", crowd.len()));
-        drop(crowd);
+        figures.note(format!("{stand} of {many} slow connections stood"));
         clear(&setup, running).await?;
+        drop(crowd);
     }
     Ok(figures)
 }
@@ -84,8 +88,13 @@ pub(super) async fn slow(bench: &Bench, peer: Peer) -> anyhow::Result<Figures> {
 /// Connections that were greeted.
 async fn greet(server: SocketAddr, many: usize) -> Vec<Wire> {
     let mut tasks = JoinSet::new();
+    let waves = Arc::new(Semaphore::new(WAVE));
     for _ in 0..many {
-        tasks.spawn(timeout(GREETING, idle(server)));
+        let waves = Arc::clone(&waves);
+        tasks.spawn(async move {
+            let _turn = waves.acquire().await;
+            timeout(GREETING, idle(server)).await
+        });
     }
     let mut greeted = Vec::new();
     while let Some(done) = tasks.join_next().await {
@@ -105,14 +114,17 @@ async fn idle(server: SocketAddr) -> anyhow::Result<Wire> {
 }
 
 /// Connections that send the letters of a command that never ends, one a minute; they go on until they are dropped.
-async fn crawl(server: SocketAddr, many: usize) -> JoinSet<anyhow::Result<()>> {
+async fn crawl(server: SocketAddr, many: usize) -> (JoinSet<anyhow::Result<()>>, usize) {
     let (stands, mut standing) = tokio::sync::mpsc::unbounded_channel();
+    let waves = Arc::new(Semaphore::new(WAVE));
     let mut tasks = JoinSet::new();
     for _ in 0..many {
-        let stands = stands.clone();
+        let (stands, waves) = (stands.clone(), Arc::clone(&waves));
         tasks.spawn(async move {
+            let turn = waves.acquire().await?;
             let mut stream = TcpStream::connect(server).await?;
             stream.write_all(b"E").await?;
+            drop(turn);
             stands.send(())?;
             loop {
                 tokio::time::sleep(Duration::from_mins(1)).await;
@@ -120,14 +132,16 @@ async fn crawl(server: SocketAddr, many: usize) -> JoinSet<anyhow::Result<()>> {
             }
         });
     }
+    let mut stand = 0;
     let all = async {
-        for _ in 0..many {
+        while stand < many {
             standing.recv().await;
+            stand += 1;
         }
     };
     // A server that takes no more leaves some of them out.
     let _ = timeout(GREETING, all).await;
-    tasks
+    (tasks, stand)
 }
 
 fn mebibytes(octets: u64) -> f64 {
