@@ -9,8 +9,8 @@ use super::offline::Offline;
 use super::{Place, block_on};
 use crate::admin::AuditPage;
 use crate::clock::Timestamp;
-use crate::queue::DecisionQuery;
 use crate::plain::json_for_terminal;
+use crate::queue::DecisionQuery;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -181,7 +181,9 @@ fn tls_words(error: &rustls::Error) -> String {
 
     let rustls::Error::InvalidCertificate(why) = error else { return error.to_string() };
     let words = match why {
-        Why::Expired | Why::ExpiredContext { .. } => "its certificate expired, or this machine's clock is fast",
+        Why::Expired | Why::ExpiredContext { .. } => {
+            "its certificate expired, or this machine's clock is fast"
+        }
         Why::NotValidYet | Why::NotValidYetContext { .. } => {
             "its certificate is not valid yet, or this machine's clock is slow"
         }
