@@ -88,6 +88,15 @@ impl Dialogue {
         dialogue
     }
 
+    /// The same, where the relay may be gone.
+    pub fn try_hello(address: SocketAddr) -> Option<Self> {
+        let mut dialogue = Self::over(TcpStream::connect(address).ok()?);
+        dialogue.try_reply().filter(|reply| reply.code == 220)?;
+        dialogue.try_write(b"EHLO client.test\r\n").ok()?;
+        dialogue.try_reply().filter(|reply| reply.code == 250)?;
+        Some(dialogue)
+    }
+
     /// Connects over STARTTLS; the relay's certificate has to be `certificate` or signed by it.
     pub fn encrypted(address: SocketAddr, certificate: &Path) -> Self {
         let mut dialogue = Self::hello(address);

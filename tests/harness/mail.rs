@@ -92,12 +92,21 @@ const ADDED: [&str; 3] = ["Date", "Message-ID", "Auto-Submitted"];
 /// removed, and that every other byte is as it was.
 #[track_caller]
 pub fn assert_rewritten(what: &str, original: &[u8], arrived: &Mail, sender: &str) {
+    if let Err(difference) = rewritten(original, arrived, sender) {
+        panic!("{what}: {difference}");
+    }
+}
+
+/// The same as an answer: how the message that arrived differs from what was promised.
+pub fn rewritten(original: &[u8], arrived: &Mail, sender: &str) -> Result<(), String> {
     let from = arrived.headers("From");
-    assert!(from.len() == 1 && from[0].contains(sender), "{what}: {from:?}");
+    if from.len() != 1 || !from[0].contains(sender) {
+        return Err(format!("{from:?}"));
+    }
     let was_there = |name: &str| fields(original).iter().any(|field| is(field, name));
     let missing: Vec<&str> = ADDED.into_iter().filter(|name| !was_there(name)).collect();
-    for name in &missing {
-        assert_eq!(arrived.headers(name).len(), 1, "{what}: {name}");
+    if let Some(name) = missing.iter().find(|name| arrived.headers(name).len() != 1) {
+        return Err(format!("{name} is not there once"));
     }
     let removed = |field: &[u8]| REMOVED.iter().any(|name| is(field, name));
     let shown = |fields: Vec<&[u8]>| -> Vec<String> {
@@ -106,20 +115,27 @@ pub fn assert_rewritten(what: &str, original: &[u8], arrived: &Mail, sender: &st
     let expected: Vec<&[u8]> = fields(original).into_iter().filter(|field| !removed(field)).collect();
     let mut found: Vec<&[u8]> = fields(&arrived.raw);
     found.retain(|field| !is(field, "From") && !missing.iter().any(|name| is(field, name)));
-    assert!(!found.is_empty() && is(found.remove(0), "Received"), "{what}: the first field is not Received");
-    assert_eq!(shown(found), shown(expected), "{what}: the other header fields");
+    if found.is_empty() || !is(found.remove(0), "Received") {
+        return Err("the first field is not Received".to_owned());
+    }
+    let (found, expected) = (shown(found), shown(expected));
+    if found != expected {
+        return Err(format!("the other header fields: {found:?} for {expected:?}"));
+    }
     let mut expected = body(original).to_vec();
     if !expected.is_empty() && !expected.ends_with(b"\r\n") {
         expected.extend_from_slice(b"\r\n");
     }
     let found = arrived.body();
-    let first = expected.iter().zip(found).position(|(a, b)| a != b);
-    assert!(
-        expected == found,
-        "{what}: the body differs: {} octets arrived of {}, the first difference is at {first:?}",
-        found.len(),
-        expected.len()
-    );
+    if expected != found {
+        let first = expected.iter().zip(found).position(|(a, b)| a != b);
+        return Err(format!(
+            "the body differs: {} octets arrived of {}, the first difference is at {first:?}",
+            found.len(),
+            expected.len()
+        ));
+    }
+    Ok(())
 }
 
 /// The header fields with their line ends, folded lines included.

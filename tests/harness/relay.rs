@@ -65,7 +65,19 @@ impl Home {
 
     /// The binary with an environment that holds nothing but what it needs.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(BINARY);
+        self.command_under(&[])
+    }
+
+    /// The same, started by another program.
+    pub fn command_under(&self, wrapper: &[String]) -> Command {
+        let mut command = match wrapper {
+            [] => Command::new(BINARY),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(BINARY);
+                command
+            }
+        };
         command.env_clear().env("HOME", self.path()).current_dir(self.path());
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command
@@ -91,7 +103,7 @@ impl Home {
             + tcp(config.matches("[http.").count(), config.matches("\nsocket = ").count());
         let mut relay =
             Relay { expected, home: self, child: None, log: Arc::default(), listeners: BTreeMap::new() };
-        relay.spawn();
+        relay.spawn_or_fail();
         relay
     }
 
@@ -314,21 +326,54 @@ impl Relay {
     /// Starts it again with the same configuration and state.
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "it is still running");
-        self.spawn();
+        self.spawn_or_fail();
     }
 
-    fn spawn(&mut self) {
+    /// The same as a child of another program, which must become it (`strace -D`, `prlimit`); the error is how it ended
+    /// before it was ready.
+    pub fn try_restart(&mut self, wrapper: &[String]) -> Result<(), ExitStatus> {
+        assert!(self.child.is_none(), "it is still running");
+        self.spawn(wrapper)
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let ended = self.child.as_mut().and_then(|child| child.try_wait().expect("a child"));
+        if ended.is_some() {
+            self.child = None;
+        }
+        ended
+    }
+
+    /// How many lines it has written on its standard error.
+    pub fn log_length(&self) -> usize {
+        self.log.get().len()
+    }
+
+    /// What it wrote since it had written so many lines.
+    pub fn log_since(&self, length: usize) -> String {
+        self.log.get()[length..].join("\n")
+    }
+
+    #[track_caller]
+    fn spawn_or_fail(&mut self) {
+        if let Err(status) = self.spawn(&[]) {
+            panic!("the relay ended with {status}:\n{}", self.tail());
+        }
+    }
+
+    fn spawn(&mut self, wrapper: &[String]) -> Result<(), ExitStatus> {
         let socket = self.home.file("notify.sock");
         let _ = std::fs::remove_file(&socket);
         let ready = UnixDatagram::bind(&socket).expect("a socket to be told at");
         let before = self.log.get().len();
-        let mut command = self.home.command();
+        let mut command = self.home.command_under(wrapper);
         command.arg("--config").arg(self.home.config()).arg("run").env("NOTIFY_SOCKET", &socket);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         collect(child.stderr.take().expect("its standard error"), Arc::clone(&self.log));
         self.child = Some(child);
-        self.wait_ready(&ready);
+        self.wait_ready(&ready)?;
         let expected = self.expected;
         let listening = self.log.wait(PATIENCE, |lines| {
             let found: BTreeMap<String, SocketAddr> =
@@ -336,10 +381,11 @@ impl Relay {
             (found.len() >= expected).then_some(found)
         });
         self.listeners = listening.unwrap_or_else(|| panic!("{expected} listeners in\n{}", self.tail()));
+        Ok(())
     }
 
     /// Waits until the relay says that it is ready, as a service manager would.
-    fn wait_ready(&mut self, socket: &UnixDatagram) {
+    fn wait_ready(&mut self, socket: &UnixDatagram) -> Result<(), ExitStatus> {
         socket.set_read_timeout(Some(LOOK)).expect("a time-out");
         let deadline = deadline(PATIENCE);
         let mut told = [0; 512];
@@ -347,11 +393,10 @@ impl Relay {
             if let Ok(count) = socket.recv(&mut told)
                 && told[..count].split(|&byte| byte == b'\n').any(|line| line == b"READY=1")
             {
-                return;
+                return Ok(());
             }
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().expect("a child"));
-            if let Some(status) = ended {
-                panic!("the relay ended with {status}:\n{}", self.tail());
+            if let Some(status) = self.ended() {
+                return Err(status);
             }
             assert!(now() < deadline, "the relay is not ready:\n{}", self.tail());
         }

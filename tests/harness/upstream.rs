@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::mail::Mail;
 use super::{PATIENCE, Watched};
@@ -35,6 +36,32 @@ pub enum Answer {
     Drop,
     /// Says nothing more until the peer goes away.
     Hang,
+    /// Takes the message, and resets the connection.
+    Reset,
+    /// These bytes, which are no reply; then it goes on as if it had answered.
+    Garbage(&'static [u8]),
+    /// The usual positive reply, with a pause before each byte.
+    Slow(Duration),
+}
+
+impl Answer {
+    /// Whether the upstream has a message at whose final dot it does this. Only [`Answer::Accept`] and
+    /// [`Answer::Slow`] tell the peer so.
+    pub fn takes(self) -> bool {
+        match self {
+            Self::Reply(line) => line.starts_with('2'),
+            Self::Accept | Self::Drop | Self::Hang | Self::Reset | Self::Garbage(_) | Self::Slow(_) => true,
+        }
+    }
+
+    /// Whether the peer is told that the message was taken.
+    pub fn tells(self) -> bool {
+        match self {
+            Self::Accept | Self::Slow(_) => true,
+            Self::Reply(line) => line.starts_with('2'),
+            Self::Drop | Self::Hang | Self::Reset | Self::Garbage(_) => false,
+        }
+    }
 }
 
 /// The usual offers.
@@ -48,8 +75,12 @@ pub type Script = Arc<dyn Fn(Moment<'_>) -> Answer + Send + Sync>;
 pub struct Seen {
     /// Connections made.
     pub connections: usize,
+    /// Of these, how many are over.
+    pub ended: usize,
     /// Every message that came to its final dot, whatever was answered then.
     pub dots: Vec<Mail>,
+    /// What was answered to each of them.
+    pub answers: Vec<Answer>,
     /// The messages that were accepted.
     pub taken: Vec<Mail>,
     /// Every `MAIL` command, as it came.
@@ -180,7 +211,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         std::thread::spawn(move || {
             shared.seen.change(|seen| seen.connections += 1);
             // A connection that breaks is the peer's business, and shows in what was seen.
-            let _ = Session { stream: BufReader::new(stream), shared }.lead();
+            let _ = Session { stream: BufReader::new(stream), shared: Arc::clone(&shared) }.lead();
+            shared.seen.change(|seen| seen.ended += 1);
         });
     }
 }
@@ -270,6 +302,7 @@ impl Session {
                 seen.taken.push(mail.clone());
             }
             seen.dots.push(mail.clone());
+            seen.answers.push(answer);
         });
         let number = self.shared.seen.get().dots.len();
         self.answer(answer, &format!("250 2.0.0 Ok: queued as UP{number}"))
@@ -289,11 +322,33 @@ impl Session {
                 Ok(if line.starts_with("421") { Next::Close } else { Next::Go(line.starts_with(['2', '3'])) })
             }
             Answer::Drop => Ok(Next::Close),
+            Answer::Reset => self.reset(),
+            Answer::Garbage(bytes) => {
+                self.stream.get_mut().write_all(bytes)?;
+                Ok(Next::Go(true))
+            }
+            Answer::Slow(pause) => {
+                for byte in format!("{accepted}\r\n").bytes() {
+                    std::thread::park_timeout(pause);
+                    self.stream.get_mut().write_all(&[byte])?;
+                }
+                Ok(Next::Go(true))
+            }
             Answer::Hang => {
                 std::io::copy(&mut self.stream.by_ref().take(1 << 20), &mut std::io::sink())?;
                 Ok(Next::Close)
             }
         }
+    }
+
+    /// Closes so that the peer gets a reset, not an end.
+    fn reset(&mut self) -> std::io::Result<Next> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let stream = self.stream.get_ref().try_clone()?;
+        stream.set_nonblocking(true)?;
+        let _inside = runtime.enter();
+        tokio::net::TcpStream::from_std(stream)?.set_zero_linger()?;
+        Ok(Next::Close)
     }
 
     fn say(&mut self, line: &str) -> std::io::Result<Next> {
