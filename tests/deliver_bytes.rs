@@ -3,6 +3,7 @@
 mod support;
 
 use authrelay::deliver::HandOver;
+use authrelay::mail::is_disguised_dot;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use support::scripted_upstream::ScriptedUpstream;
@@ -36,6 +37,12 @@ fn the_upstream_has_exactly_the_bytes_that_were_rendered() {
     runner
         .run(&messages(), |raw| {
             let done = runtime.block_on(send(&upstream, &raw));
+            // What ends a message for a server that drops NULs never gets there; that it doesn't is tested by itself.
+            let mut lines = raw.split(|byte| *byte == b'\n');
+            if lines.any(|line| is_disguised_dot(line.strip_suffix(b"\r").unwrap_or(line))) {
+                prop_assert!(matches!(done, HandOver::Refused(_)), "{done:?}");
+                return Ok(());
+            }
             prop_assert!(matches!(done, HandOver::Accepted { .. }), "{done:?}");
             let mut expected = raw;
             if !expected.ends_with(b"\r\n") {

@@ -103,14 +103,20 @@ pub enum Breach {
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lost { to, id } => write!(f, "LOST: {to} was accepted as {id}, did not arrive and has no end"),
-            Self::EndNotTold { to, id, state } => write!(f, "{to} ({id}) ended as {state}, and no event tells of it"),
+            Self::Lost { to, id } => {
+                write!(f, "LOST: {to} was accepted as {id}, did not arrive and has no end")
+            }
+            Self::EndNotTold { to, id, state } => {
+                write!(f, "{to} ({id}) ended as {state}, and no event tells of it")
+            }
             Self::Altered { to, how } => write!(f, "what arrived for {to} is not what was promised: {how}"),
             Self::RefusedArrived { to, code } => write!(f, "{to} was refused with {code}, and arrived"),
             Self::PutOffArrived { count, allowed } => {
                 write!(f, "{count} that were put off arrived, {allowed} may have")
             }
-            Self::RepeatedWithoutFault { to } => write!(f, "{to} got two copies, and there was no fault between"),
+            Self::RepeatedWithoutFault { to } => {
+                write!(f, "{to} got two copies, and there was no fault between")
+            }
             Self::RepeatedTooOften { fault, count, allowed } => {
                 write!(f, "{count} were repeated over fault {fault}, {allowed} could be in flight")
             }

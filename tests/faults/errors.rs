@@ -47,7 +47,10 @@ pub fn run(arguments: Arguments) {
                 }
             }
             scene.fault();
-            scene.relay.try_restart(&[]).unwrap_or_else(|status| panic!("after {error} at {point:?}{lasts}: {status}"));
+            scene
+                .relay
+                .try_restart(&[])
+                .unwrap_or_else(|status| panic!("after {error} at {point:?}{lasts}: {status}"));
             let verdict = scene.verdict();
             let found: Vec<String> = verdict.breaches.iter().map(ToString::to_string).collect();
             assert!(found.is_empty(), "after {error} at {point:?}{lasts}: {}", found.join("; "));

@@ -7,7 +7,8 @@ use super::Arguments;
 use super::scene::{Scene, USUAL};
 use super::trace::{choose, points, under};
 
-const CALLS: &[&str] = &["fsync", "fdatasync", "pwrite64", "ftruncate", "write", "writev", "sendto", "recvfrom"];
+const CALLS: &[&str] =
+    &["fsync", "fdatasync", "pwrite64", "ftruncate", "write", "writev", "sendto", "recvfrom"];
 
 pub fn run(arguments: Arguments) {
     let mut scene = Scene::start();

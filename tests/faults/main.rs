@@ -64,13 +64,22 @@ const fn checked(name: &'static str, run: fn(Arguments)) -> Campaign {
     Campaign { name, run, rounds: 1, missing: || None }
 }
 
+/// How many rounds of each campaign.
+#[derive(Debug, Default, Clone, Copy)]
+enum Rounds {
+    /// Those of its short form.
+    #[default]
+    Short,
+    All,
+    Of(usize),
+}
+
 /// What the command line says. Words are filters, as those of other tests are; flags of other tests are passed over.
 #[derive(Debug, Default)]
 struct Line {
     filters: Vec<String>,
     seed: Option<u64>,
-    /// `Some(None)`: all.
-    rounds: Option<Option<usize>>,
+    rounds: Rounds,
     list: bool,
 }
 
@@ -81,7 +90,9 @@ fn main() -> std::process::ExitCode {
     };
     let campaigns: Vec<&Campaign> = CAMPAIGNS.iter().filter(wanted).collect();
     if line.list {
-        campaigns.iter().for_each(|campaign| println!("{}: test", campaign.name));
+        for campaign in &campaigns {
+            println!("{}: test", campaign.name);
+        }
         return std::process::ExitCode::SUCCESS;
     }
     println!("\nrunning {} tests", campaigns.len());
@@ -93,7 +104,11 @@ fn main() -> std::process::ExitCode {
             ignored += 1;
             continue;
         }
-        let rounds = line.rounds.unwrap_or(Some(campaign.rounds));
+        let rounds = match line.rounds {
+            Rounds::Short => Some(campaign.rounds),
+            Rounds::All => None,
+            Rounds::Of(rounds) => Some(rounds),
+        };
         let arguments = Arguments { seed: line.seed.unwrap_or(1), rounds };
         let ok = catch_unwind(AssertUnwindSafe(|| (campaign.run)(arguments))).is_ok();
         println!("test {} ... {}", campaign.name, if ok { "ok" } else { "FAILED" });
@@ -126,7 +141,7 @@ fn read(words: impl Iterator<Item = String>) -> Line {
             "--rounds" => {
                 let rounds = words.next().expect("--rounds takes a number, or all");
                 let number = || rounds.parse().expect("--rounds takes a number, or all");
-                line.rounds = Some((rounds != "all").then(number));
+                line.rounds = if rounds == "all" { Rounds::All } else { Rounds::Of(number()) };
             }
             "--list" => line.list = true,
             flag if flag.starts_with('-') => {}

@@ -115,7 +115,9 @@ pub fn repeats_are_judged_by_the_fault_between() {
     seen.faults = vec![3];
     assert_clean("a fault between", &seen);
     seen.mails.push(copy(&seen.submissions[1]));
-    assert_found("more than workers", &seen, |breach| matches!(breach, Breach::RepeatedTooOften { count: 2, .. }));
+    assert_found("more than workers", &seen, |breach| {
+        matches!(breach, Breach::RepeatedTooOften { count: 2, .. })
+    });
 
     let mut seen = honest();
     seen.mails[0].answered = false;

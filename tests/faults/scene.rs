@@ -18,7 +18,7 @@ use crate::harness::{Watched, look_until_within};
 
 const FROM: &str = "shop@legacy.example";
 
-/// How many deliveries can be in flight at once.
+/// How many deliveries can be in flight at once: handed over, and not yet recorded as that.
 pub const WORKERS: usize = 4;
 
 /// How long everything may take to come to rest: a text in doubt is told of at its expiry.
@@ -47,15 +47,14 @@ pub struct Scene {
 }
 
 /// The settings of a campaign's upstream: quick to give up, and no breaker that stops the flow.
-const OF_UPSTREAM: &str = "max_connections = 4\nbreaker = { failures = 100000, longest = \"1s\" }\n\
+const OF_UPSTREAM: &str = "max_connections = 4\nbreaker = { failures = 1000, longest = \"1s\" }\n\
     timeouts = { connect = \"2s\", command = \"2s\", data = \"2s\" }\n";
 
-const OF_PROVIDER: &str = "max_connections = 2\nbreaker = { failures = 100000, longest = \"1s\" }\n\
+const OF_PROVIDER: &str = "max_connections = 2\nbreaker = { failures = 1000, longest = \"1s\" }\n\
     timeouts = { connect = \"2s\", answer = \"2s\" }\n";
 
 /// Quick retries, and codes whose doubt is over soon.
-const CATEGORIES: &str =
-    "[categories.password-reset]\nretry = [\"300ms\"]\n[categories.signin]\nlife = \"30s\"\nretry = [\"300ms\"]\n";
+const CATEGORIES: &str = "[categories.password-reset]\nretry = [\"300ms\"]\n[categories.signin]\nlife = \"30s\"\nretry = [\"300ms\"]\n";
 
 fn configuration(upstream_: &Upstream, provider: &Provider) -> String {
     let digest = sha256(TOKEN);
@@ -67,7 +66,9 @@ fn configuration(upstream_: &Upstream, provider: &Provider) -> String {
     );
     let mail = upstream("provider", upstream_.address(), OF_UPSTREAM);
     let phones = twilio("phones", &provider.fake.base_url(), OF_PROVIDER);
-    format!("{LISTENER}{http}{app}{shop}{NO_REPLY}{mail}{phones}[otp]\n{OPEN}{CATEGORIES}")
+    format!(
+        "{LISTENER}{http}{app}{shop}{NO_REPLY}{mail}{phones}[otp]\n{OPEN}{CATEGORIES}[queue]\nworkers = {WORKERS}\n"
+    )
 }
 
 impl Scene {
@@ -79,7 +80,15 @@ impl Scene {
     pub fn start_in(home: Home, upstream: Upstream) -> Self {
         let provider = Provider::start();
         let relay = home.start_at_level(&configuration(&upstream, &provider), "info");
-        Self { relay, upstream, provider, submissions: Arc::default(), faults: Vec::new(), doubted: 0, sent: 0 }
+        Self {
+            relay,
+            upstream,
+            provider,
+            submissions: Arc::default(),
+            faults: Vec::new(),
+            doubted: 0,
+            sent: 0,
+        }
     }
 
     /// Sends, until all is sent or the relay is gone.

@@ -28,7 +28,7 @@ pub fn under(point: &Point, what: &str, when: &str) -> Vec<String> {
     let (call, number) = point;
     let inject = format!("inject={call}:{what}:when={number}{when}");
     let trace = format!("trace={call}");
-    ["strace", "-D", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", &trace, "-e", &inject]
+    ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]
         .map(ToOwned::to_owned)
         .to_vec()
 }
@@ -40,7 +40,7 @@ pub fn points(scene: &mut Scene, calls: &[&str]) -> Vec<Point> {
     let file = scene.relay.home.file("calls");
     let trace = format!("trace={}", calls.join(","));
     let path = file.to_str().expect("a path in UTF-8").to_owned();
-    let wrapper = ["strace", "-D", "-f", "--seccomp-bpf", "-o", &path, "-e", &trace].map(ToOwned::to_owned);
+    let wrapper = ["strace", "-D", "-f", "-o", &path, "-e", &trace].map(ToOwned::to_owned);
     scene.relay.try_restart(&wrapper).expect("it starts");
     scene.load(USUAL);
     scene.rest();
@@ -50,7 +50,9 @@ pub fn points(scene: &mut Scene, calls: &[&str]) -> Vec<Point> {
     let ended = format!("{process} +++ exited");
     let text = look_until("the list of calls", || {
         let text = std::fs::read_to_string(&file).ok()?;
-        text.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ").starts_with(&ended)).then_some(text)
+        text.lines()
+            .any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ").starts_with(&ended))
+            .then_some(text)
     });
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for line in text.lines() {
@@ -76,7 +78,9 @@ pub fn choose(points: &[Point], rounds: Option<usize>, rng: &mut Rng) -> Vec<Poi
         by_call.entry(&point.0).or_default().push(point);
     }
     let mut lists: Vec<Vec<&Point>> = by_call.into_values().collect();
-    lists.iter_mut().for_each(|list| rng.shuffle(list));
+    for list in &mut lists {
+        rng.shuffle(list);
+    }
     let mut chosen = Vec::new();
     while chosen.len() < rounds && lists.iter().any(|list| !list.is_empty()) {
         for list in &mut lists {

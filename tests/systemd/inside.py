@@ -171,6 +171,13 @@ class Sender:
             self.accepted.append(number)
         return number
 
+    def send_again_if_cut_off(self):
+        """The watchdog's signal wakes the stopped process for a moment, in which it may take a connection with it."""
+        try:
+            self.send()
+        except smtplib.SMTPServerDisconnected:
+            self.send()
+
     def load(self, threads=4):
         return Load(self, threads)
 
@@ -381,7 +388,7 @@ def a_process_that_stands_still_is_started_anew():
     os.kill(before, signal.SIGSTOP)
     # It gets no answer from the stopped process, and one from the next.
     count = len(sender.accepted)
-    late = threading.Thread(target=sender.send)
+    late = threading.Thread(target=sender.send_again_if_cut_off)
     late.start()
     until("the watchdog", lambda: pid() not in (0, before), 60)
     print(f"  a new process after {time.monotonic() - started:.1f} s")
