@@ -37,6 +37,7 @@ pub(super) async fn status(control: &Control) -> Result<StatusView, Problem> {
         foreign_hosts: daemon.foreign_hosts(),
         reloads: daemon.reloads(),
         certificates: daemon.certificates(),
+        keys: daemon.keys(),
     })
 }
 

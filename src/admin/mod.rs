@@ -7,6 +7,7 @@
 mod audit;
 mod clients;
 mod door;
+mod keys;
 mod log;
 mod look;
 mod operate;
@@ -21,6 +22,7 @@ pub use crate::http::Problem;
 pub use audit::{AuditPage, DecisionView, StepView};
 pub use clients::{ClientView, ClientsView, StrangerView};
 pub use door::{Callers, Door};
+pub use keys::KeysView;
 pub use log::{LogView, SetLog};
 pub use look::parse_recipient;
 pub use reload::{CertificateView, ReloadView, ReloadsView};
@@ -109,6 +111,9 @@ pub trait Daemon: Send + Sync + 'static {
 
     /// The certificate files in use.
     fn certificates(&self) -> Vec<CertificateView>;
+
+    /// The keys that the queue is sealed with.
+    fn keys(&self) -> KeysView;
 
     /// Reads the configuration again. Returns when it is in force, or when it is clear that it won't be.
     async fn reload(&self) -> ReloadView;

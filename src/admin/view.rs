@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CertificateView, ReloadsView};
+use super::{CertificateView, KeysView, ReloadsView};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::ident::UpstreamName;
@@ -55,6 +55,9 @@ pub struct StatusView {
     /// The certificate files in use.
     #[serde(default)]
     pub certificates: Vec<CertificateView>,
+    /// The keys that the queue is sealed with.
+    #[serde(default)]
+    pub keys: KeysView,
 }
 
 /// A host that is not allowed for a business, to which mail led.

@@ -132,6 +132,7 @@ pub(super) fn print_status(status: &StatusView) {
         say!("status callbacks: {applied} applied, {stale} stale, {unknown} unknown, {forged} forged");
     }
     super::reload::print_status(&status.reloads, &status.certificates);
+    status.keys.lines().iter().for_each(|line| say!("{line}"));
     super::links::print_foreign(&status.foreign_hosts);
     for observed in &status.observed {
         say!(

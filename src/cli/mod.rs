@@ -12,6 +12,7 @@ mod eval;
 mod explain;
 mod generate;
 mod intake;
+mod key;
 mod keygen;
 mod links;
 mod listing;
@@ -91,6 +92,8 @@ enum Command {
     Audit(audit::Args),
     /// Show what each client was seen to do, and what to change in it.
     Clients(clients::Args),
+    /// Work with the keys that the queue is sealed with.
+    Key(key::Args),
     /// Make a DKIM key and print its DNS record.
     Keygen(keygen::Args),
     /// Write man pages and shell completions into a folder, for packages.
@@ -137,6 +140,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Webhook(args) => webhook::run(&place, &args),
         Command::Audit(args) => audit::run(&place, &args),
         Command::Clients(args) => clients::run(&place, &args),
+        Command::Key(args) => key::run(&place, &args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Generate(args) => generate::run(&args),
     }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::keys::Keys;
 use super::logging;
 use super::{
     CertificateStatus, HttpListener, LastReload, ReloadCause, ReloadError, ReloadStatus, Reloaded, Reloads,
 };
 use crate::admin::{
-    CertificateView, ClientsView, Daemon, ForeignHostView, LogView, ObserveView, Problem, ReloadView,
-    ReloadsView, ReportsView, SendTest, SendTestCode, Sent, SetLog, UpstreamView, WebhookTested, WebhookView,
-    WouldRefuseView,
+    CertificateView, ClientsView, Daemon, ForeignHostView, KeysView, LogView, ObserveView, Problem,
+    ReloadView, ReloadsView, ReportsView, SendTest, SendTestCode, Sent, SetLog, UpstreamView, WebhookTested,
+    WebhookView, WouldRefuseView,
 };
 use crate::callback::Handler as _;
 use crate::certificate;
@@ -50,6 +51,7 @@ pub(super) struct View {
     pub(super) conduct: Arc<Conduct>,
     pub(super) webhooks: Monitor,
     pub(super) reloads: Reloads,
+    pub(super) keys: Keys,
     pub(super) clock: Clock,
     pub(super) started: Timestamp,
 }
@@ -186,6 +188,10 @@ impl Daemon for View {
 
     fn certificates(&self) -> Vec<CertificateView> {
         certificate_views(&self.reloads.certificates(), self.clock.now())
+    }
+
+    fn keys(&self) -> KeysView {
+        self.keys.view()
     }
 
     async fn reload(&self) -> ReloadView {

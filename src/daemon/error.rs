@@ -177,7 +177,7 @@ fn keyring_is_mended(error: &KeyringError) -> bool {
             !matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::NotFound)
         }
         KeyringError::Line { .. } | KeyringError::Missing { .. } => false,
-        KeyringError::Exists(_) | KeyringError::Random(_) => true,
+        KeyringError::Exists(_) | KeyringError::NotRemovable { .. } | KeyringError::Random(_) => true,
     }
 }
 

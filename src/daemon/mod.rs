@@ -8,6 +8,7 @@ mod error;
 mod handed;
 mod http;
 mod journal;
+mod keys;
 pub mod logging;
 pub mod manager;
 mod reload;
@@ -49,6 +50,7 @@ use tls::Certificates;
 pub use error::DaemonError;
 pub use handed::HandedOver;
 pub use http::{HttpAddress, HttpListener};
+pub use keys::KeysError;
 pub use reload::{LastReload, ReloadCause, ReloadError, ReloadStatus, Reloaded, Reloads, Source};
 pub use tls::{CertificateError, CertificateStatus};
 
@@ -126,6 +128,7 @@ impl Daemon {
             smtp: server.clone(),
             delivery: delivery.monitor(),
             webhooks: webhooks.monitor(),
+            keys: store.keys.clone(),
         };
         let reloads = Reloads::new(source, parts, clock);
         let watch: Arc<dyn admin::Watch> = Arc::new(watch::Watcher {
@@ -158,6 +161,7 @@ impl Daemon {
             conduct: Arc::clone(&conduct),
             webhooks: webhooks.monitor(),
             reloads: reloads.clone(),
+            keys: store.keys.clone(),
             clock,
             started: clock.now(),
         };
@@ -186,6 +190,7 @@ impl Daemon {
             store_pulse: store.pulse,
         };
         daemon.tasks.spawn(keeper.run(daemon.stops.control.clone()));
+        daemon.tasks.spawn(store.keys.run(daemon.stops.control.clone()));
         daemon.open_to_operators(&current, pipeline, control, conduct)?;
         Ok(daemon)
     }

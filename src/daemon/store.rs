@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::DaemonError;
+use super::keys::Keys;
 use crate::clock::Clock;
 use crate::config::{KeySource, QueueConfig};
 use crate::metrics::Messages;
@@ -32,6 +33,7 @@ pub(super) struct Opened {
     pub stats: watch::Receiver<Stats>,
     pub pulse: Pulse,
     pub messages: Arc<Messages>,
+    pub keys: Keys,
 }
 
 /// Opens the queue, or makes an empty one. What happens in it is counted from its recovery on; who is told of it follows the
@@ -47,9 +49,10 @@ pub(super) fn open(current: &Current, clock: Clock) -> Result<Opened, DaemonErro
     let audience = Arc::new(move || Arc::clone(&following.get().config.webhooks.audience));
     let store = SqliteStore::open_telling(&queue.path, Arc::clone(&keyring), clock, audience)?;
     let (stats, pulse, store) = (store.stats(), store.pulse(), Arc::new(store));
+    let keys = Keys::new(Arc::clone(&keyring), Arc::clone(&store));
     let active = Active::new(queue.active);
     let queue = Queue::new(Arc::<SqliteStore>::clone(&store), keyring.lookup_key(), clock, active);
-    Ok(Opened { queue, outbox: store, stats, pulse, messages })
+    Ok(Opened { queue, outbox: store, stats, pulse, messages, keys })
 }
 
 fn keyring(queue: &QueueConfig, state_directory: &Path) -> Result<Keyring, DaemonError> {

@@ -35,6 +35,7 @@ mod migration;
 mod model;
 mod outbox;
 mod requests;
+mod resealing;
 #[path = "../common/skipped.rs"]
 mod skipped;
 mod sqlite;

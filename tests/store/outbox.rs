@@ -19,11 +19,11 @@ fn subscription(name: &str, topics: &[Topic]) -> Subscription {
     Subscription { endpoint: name.into(), topics: topics.to_vec(), businesses: None, backlog: 100 }
 }
 
-fn all(name: &str) -> Subscription {
+pub fn all(name: &str) -> Subscription {
     subscription(name, Topic::ALL)
 }
 
-async fn due(store: &SqliteStore, endpoint: &str, now: Timestamp) -> Vec<Waiting> {
+pub async fn due(store: &SqliteStore, endpoint: &str, now: Timestamp) -> Vec<Waiting> {
     store.due_notices(&EndpointName::new(endpoint), now, 100).await.unwrap()
 }
 

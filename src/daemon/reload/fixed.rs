@@ -32,10 +32,6 @@ pub(super) fn keep(running: &Config, wanted: &mut Config) -> Result<Vec<String>,
     http_listeners(&running.http, &mut wanted.http, &mut waiting);
     path("control_socket", &running.control_socket, &mut wanted.control_socket, &mut waiting);
     path("path in [queue]", &running.queue.path, &mut wanted.queue.path, &mut waiting);
-    if running.queue.key != wanted.queue.key {
-        waiting.push(stays("the key in [queue]", running.queue.key.path(), wanted.queue.key.path()));
-        wanted.queue.key = running.queue.key.clone();
-    }
     let (active, asked) = (running.queue.active, &mut wanted.queue.active);
     if (active.messages, active.bytes) != (asked.messages, asked.bytes) {
         waiting.push("active_messages and active_bytes in [queue] stay as they were".to_owned());

@@ -16,11 +16,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::keys::Keys;
 use super::tls::{self, Certificates, Shown};
 use super::{CertificateStatus, token, warn_of_observed};
 use crate::clock::Clock;
 use crate::config::{Errors, Loaded};
 use crate::deliver::Monitor;
+use crate::queue::Keyring;
 use crate::snapshot::{Current, Snapshot};
 use crate::{smtp, webhook};
 
@@ -52,6 +54,7 @@ pub(super) struct Parts {
     pub(super) smtp: smtp::Server,
     pub(super) delivery: Monitor,
     pub(super) webhooks: webhook::Monitor,
+    pub(super) keys: Keys,
 }
 
 /// Everything that is put in force, ready for it.
@@ -60,6 +63,7 @@ struct Ready {
     shown: Shown,
     smtp: smtp::Config,
     listeners: Vec<smtp::ListenerConfig>,
+    keyring: Keyring,
     done: Reloaded,
 }
 
@@ -84,7 +88,10 @@ impl Reloads {
         // Reads files and may compile what recognition knows: not for a thread that others wait for.
         let ready = tokio::task::spawn_blocking(move || shared.prepare()).await;
         let done = match ready {
-            Ok(Ok(ready)) => Ok(self.0.put_in_force(ready, started)),
+            Ok(Ok(ready)) => match self.0.parts.keys.announce(&ready.keyring).await {
+                Ok(()) => Ok(self.0.put_in_force(ready, started)),
+                Err(error) => Err(ReloadError::Key(error)),
+            },
             Ok(Err(error)) => Err(error),
             Err(defect) => Err(ReloadError::Defect(defect.to_string())),
         };
@@ -130,6 +137,7 @@ impl Shared {
             .map_err(|moved| ReloadError::StateDirectory(moved.to_string()))?;
         token::give_first(&mut config).map_err(|error| ReloadError::Token(Box::new(error)))?;
         let shown = tls::load(&config).map_err(ReloadError::Certificate)?;
+        let keyring = self.parts.keys.candidate(config.queue.key.path()).map_err(ReloadError::Key)?;
         let done = Reloaded {
             source: config.source.clone(),
             warnings,
@@ -139,14 +147,15 @@ impl Shared {
             took: Duration::ZERO,
         };
         let (smtp, listeners) = (config.smtp.clone(), config.listeners.clone());
-        Ok(Ready { snapshot: Snapshot::new(config), shown, smtp, listeners, done })
+        Ok(Ready { snapshot: Snapshot::new(config), shown, smtp, listeners, keyring, done })
     }
 
     /// Nothing here can fail, or wait.
     fn put_in_force(&self, ready: Ready, started: Instant) -> Reloaded {
-        let Parts { current, certificates, smtp, delivery, webhooks } = &self.parts;
+        let Parts { current, certificates, smtp, delivery, webhooks, keys } = &self.parts;
         let level = ready.snapshot.config.log.level;
         certificates.show(ready.shown);
+        keys.adopt(&ready.keyring);
         current.replace(ready.snapshot);
         smtp.reconfigure(ready.smtp, ready.listeners);
         delivery.config_changed();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::{CertificateError, CertificateStatus, DaemonError};
+use super::super::{CertificateError, CertificateStatus, DaemonError, KeysError};
 use crate::clock::Timestamp;
 use crate::config::{Errors, Problem};
 
@@ -45,6 +45,9 @@ pub enum ReloadError {
     /// The certificate can't be used.
     #[error("{0}")]
     Certificate(CertificateError),
+    /// The key file can't take the place of the one in use.
+    #[error("{0}")]
+    Key(KeysError),
     /// The first client's token can't be had.
     #[error("{0}")]
     Token(Box<DaemonError>),

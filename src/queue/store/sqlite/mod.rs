@@ -26,6 +26,7 @@ mod prepare;
 mod put;
 mod read;
 mod report;
+mod reseal;
 mod row;
 mod schema;
 mod sweep;
@@ -44,6 +45,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use self::claim::Leased;
 use self::read::{Opened, Readers};
+pub use self::reseal::Resealed;
 use self::row::Stored;
 use self::writer::{Answer, Job, Parts, Request};
 use super::decision::{Decision, DecisionPlace, DecisionQuery};
@@ -94,6 +96,7 @@ struct Inner {
     /// `None` in a store that is only looked at, and once it is closed.
     requests: Mutex<Option<Sender<Request>>>,
     stats: watch::Receiver<Stats>,
+    keys_in_use: watch::Receiver<Vec<u32>>,
     pulse: Pulse,
     reports: Arc<Notify>,
     outbox: Arc<Notify>,
@@ -143,6 +146,7 @@ impl SqliteStore {
         recover(&conn, &keyring, audience(), clock.now(), &reports)?;
         let readers = Readers::beside_writer(path.to_owned())?;
         let (stats, watched) = watch::channel(Stats::default());
+        let (keys, keys_in_use) = watch::channel(reseal::in_use(&conn).map_err(row::failed)?);
         let (requests, inbox) = mpsc::channel();
         let heart = Heart::new("queue writer", STUCK_AFTER);
         let pulse = heart.pulse();
@@ -152,6 +156,7 @@ impl SqliteStore {
             keyring: Arc::clone(&keyring),
             clock,
             stats,
+            keys_in_use: keys,
             reports: Arc::clone(&reports),
             audience,
             outbox: Arc::clone(&outbox),
@@ -169,6 +174,7 @@ impl SqliteStore {
             readers,
             requests: Mutex::new(Some(requests)),
             stats: watched,
+            keys_in_use,
             pulse,
             reports,
             outbox,
@@ -181,12 +187,14 @@ impl SqliteStore {
     /// Opens the store for looking only, whether or not a daemon runs; nothing in it or beside it is changed.
     pub fn open_read_only(path: &Path, keyring: Arc<Keyring>, clock: Clock) -> Result<Self, StoreError> {
         let conn = schema::connect_offline(path, &keyring)?;
+        let keys_in_use = watch::channel(reseal::in_use(&conn).map_err(row::failed)?).1;
         let inner = Inner {
             keyring,
             clock,
             readers: Readers::offline(path.to_owned(), conn),
             requests: Mutex::new(None),
             stats: watch::channel(Stats::default()).1,
+            keys_in_use,
             pulse: Heart::new("queue writer", STUCK_AFTER).pulse(),
             reports: Arc::new(Notify::new()),
             outbox: Arc::new(Notify::new()),
@@ -227,6 +235,8 @@ impl Inner {
 
     async fn commit(self: &Arc<Self>, changes: Vec<Change>) -> Result<Vec<Applied>, StoreError> {
         let (weight, lane) = (prepare::weight(&changes), prepare::lane(&changes));
+        // Asked before anything is sealed: a newer key is sealed with only once it is written down as in use.
+        let sealed_by = self.keyring.newest();
         let changes = if weight > HEAVY {
             let keyring = Arc::clone(&self.keyring);
             let task = tokio::task::spawn_blocking(move || prepare::prepare(changes, &keyring));
@@ -235,7 +245,7 @@ impl Inner {
         } else {
             prepare::prepare(changes, &self.keyring)?
         };
-        self.ask(|answer| Request::Work(Job::Commit { changes, weight, lane, answer })).await
+        self.ask(|answer| Request::Work(Job::Commit { changes, weight, lane, sealed_by, answer })).await
     }
 
     /// Leases rows, then reads and opens them beside the writer.

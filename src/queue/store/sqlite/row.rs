@@ -59,7 +59,8 @@ impl Medium {
         }
     }
 
-    fn from(number: i64) -> Self {
+    /// What a number in the table means.
+    pub(super) fn from(number: i64) -> Self {
         if number == 0 { Self::Mail } else { Self::Text }
     }
 }

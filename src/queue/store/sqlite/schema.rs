@@ -13,6 +13,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
+use super::reseal;
 use crate::queue::keyring::{Keyring, sealing_key};
 use crate::queue::store::StoreError;
 use crate::secret::Digest;
@@ -31,6 +32,9 @@ const MIGRATIONS: [&str; 4] = [
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
 ];
+
+/// The name under which a store remembers its keyring.
+const KEY_CHECK: &str = "key-check";
 
 /// The newest schema this program knows.
 pub(super) fn known_schema() -> i64 {
@@ -71,6 +75,7 @@ pub(super) fn open_writer(path: &Path, keyring: &Keyring) -> Result<Connection, 
     }
     migrate(&mut conn, version).map_err(|error| explain(path, &error))?;
     check_key(&conn, path, keyring)?;
+    announce_keys(&conn, path, keyring)?;
     sync_directory(path).map_err(|error| unreadable(path, &error.to_string()))?;
     Ok(conn)
 }
@@ -193,33 +198,67 @@ fn migrate(conn: &mut Connection, from: i64) -> rusqlite::Result<()> {
 
 /// A store remembers its keyring by a digest under the look-up key, sealed for a random id of the store.
 fn check_key(conn: &Connection, path: &Path, keyring: &Keyring) -> Result<(), StoreError> {
-    const NAME: &str = "key-check";
     let wrong = || {
         unreadable(
             path,
             "it was sealed with another key: give the key file it was written with, or start a new queue",
         )
     };
-    let value = keyring.lookup_key().digest(NAME, &[]);
+    let value = keyring.lookup_key().digest(KEY_CHECK, &[]);
     let stored: Option<Vec<u8>> = conn
-        .query_row("SELECT value FROM meta WHERE name = ?1", [NAME], |row| row.get(0))
+        .query_row("SELECT value FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0))
         .optional()
         .map_err(|error| explain(path, &error))?;
     let sealed_by = stored.as_deref().and_then(sealing_key);
     if let Some(stored) = stored {
-        let opened = keyring.open("meta.value", NAME.as_bytes(), &stored).map_err(|_| wrong())?;
+        let opened = keyring.open("meta.value", KEY_CHECK.as_bytes(), &stored).map_err(|_| wrong())?;
         if Digest::from_bytes(&opened) != Some(value) {
             return Err(wrong());
         }
     }
+    check_in_use(conn, path, keyring)?;
     // Sealed anew after a rotation, so that the oldest key can go one day.
     if sealed_by != Some(keyring.newest()) && !conn.is_readonly("main").unwrap_or(true) {
-        let failed = |error: &dyn std::error::Error| StoreError::Failed(error.to_string());
-        let sealed = keyring.seal("meta.value", NAME.as_bytes(), value.as_bytes()).map_err(|e| failed(&e))?;
-        conn.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", (NAME, sealed))
-            .map_err(|error| explain(path, &error))?;
+        remember_key(conn, keyring)?;
     }
     Ok(())
+}
+
+/// Writes down which keyring the store belongs to, sealed with the newest key.
+pub(super) fn remember_key(conn: &Connection, keyring: &Keyring) -> Result<(), StoreError> {
+    let value = keyring.lookup_key().digest(KEY_CHECK, &[]);
+    let sealed =
+        keyring.seal("meta.value", KEY_CHECK.as_bytes(), value.as_bytes()).map_err(super::row::not_sealed)?;
+    conn.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", (KEY_CHECK, sealed))
+        .map(drop)
+        .map_err(super::row::failed)
+}
+
+/// Refuses a keyring that lacks a key with which something may still be sealed.
+fn check_in_use(conn: &Connection, path: &Path, keyring: &Keyring) -> Result<(), StoreError> {
+    let needed = reseal::in_use(conn).map_err(|error| explain(path, &error))?;
+    let ids = keyring.ids();
+    match needed.iter().find(|id| !ids.contains(id)) {
+        None => Ok(()),
+        Some(lost) => Err(unreadable(
+            path,
+            &format!(
+                "messages in it are still sealed with key {lost}, and the key file has no `seal {lost}` any more: put that \
+                 line back, and take it out once `authrelay key list` says that nothing needs it"
+            ),
+        )),
+    }
+}
+
+/// Writes down which keys are in use: the newest one, and where that was never done all that there are.
+fn announce_keys(conn: &Connection, path: &Path, keyring: &Keyring) -> Result<(), StoreError> {
+    let known = reseal::in_use(conn).map_err(|error| explain(path, &error))?;
+    let newest = keyring.newest();
+    let keys = if known.is_empty() { keyring.ids() } else { vec![newest] };
+    if known.contains(&newest) {
+        return Ok(());
+    }
+    reseal::announce(conn, &keys).map_err(|error| explain(path, &error))
 }
 
 /// Makes the file where it is missing, and keeps it and what `SQLite` puts beside it to its owner.

@@ -24,8 +24,9 @@ use super::Stats;
 use super::claim::{Leased, Turns};
 use super::group::{Group, step, take_out};
 use super::prepare::Prepared;
+use super::reseal::{self, Pass, Resealed};
 use super::row::failed;
-use super::schema::{BUSY, connect};
+use super::schema::{self, BUSY, connect};
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::ident::Class;
@@ -52,6 +53,10 @@ pub(super) enum Request {
     Work(Job),
     /// To take what was erased out of the write-ahead log now.
     Scrub(Answer<()>),
+    /// To write down that a key is in use.
+    AnnounceKey(u32, Answer<()>),
+    /// To seal a part of what older keys sealed with the newest one.
+    Reseal(Answer<Resealed>),
     /// To finish what waits, and end.
     Close(Answer<()>),
 }
@@ -59,7 +64,14 @@ pub(super) enum Request {
 /// What belongs into a transaction.
 pub(super) enum Job {
     /// Changes that are one transaction.
-    Commit { changes: Vec<Prepared>, weight: usize, lane: Class, answer: Answer<Vec<Applied>> },
+    Commit {
+        changes: Vec<Prepared>,
+        weight: usize,
+        lane: Class,
+        /// The oldest key that may have sealed something of them.
+        sealed_by: u32,
+        answer: Answer<Vec<Applied>>,
+    },
     /// Work for a lane.
     Claim { request: ClaimRequest, answer: Answer<Vec<Leased>> },
 }
@@ -77,6 +89,8 @@ pub(super) struct Parts {
     pub(super) keyring: Arc<Keyring>,
     pub(super) clock: Clock,
     pub(super) stats: watch::Sender<Stats>,
+    /// The keys that something in the store is sealed with.
+    pub(super) keys_in_use: watch::Sender<Vec<u32>>,
     /// Told when a text has come to await its provider's report.
     pub(super) reports: Arc<Notify>,
     /// Who is told of what happens, as of now.
@@ -99,6 +113,9 @@ struct Writer {
     /// When what was erased has to be out of the log.
     scrub_at: Option<Instant>,
     scrubs: Vec<Answer<()>>,
+    announced: Vec<(u32, Answer<()>)>,
+    reseals: Vec<Answer<Resealed>>,
+    pass: Option<Pass>,
     closing: Option<Answer<()>>,
     poisoned: Option<StoreError>,
 }
@@ -113,6 +130,9 @@ pub(super) fn run(parts: Parts, inbox: &Receiver<Request>) {
         // What was erased just before the last stop may still be in the log.
         scrub_at: Some(Instant::now()),
         scrubs: Vec::new(),
+        announced: Vec::new(),
+        reseals: Vec::new(),
+        pass: None,
         closing: None,
         poisoned: None,
     };
@@ -122,6 +142,7 @@ pub(super) fn run(parts: Parts, inbox: &Receiver<Request>) {
             writer.make(jobs);
         }
         writer.scrub_if_due();
+        writer.serve_keys();
     }
     writer.end();
 }
@@ -160,6 +181,8 @@ impl Writer {
                 Job::Commit { lane: Class::Urgent, .. } | Job::Claim { .. } => self.waiting[0].push_back(job),
             },
             Request::Scrub(answer) => self.scrubs.push(answer),
+            Request::AnnounceKey(key, answer) => self.announced.push((key, answer)),
+            Request::Reseal(answer) => self.reseals.push(answer),
             Request::Close(answer) => self.closing = Some(answer),
         }
     }
@@ -197,7 +220,9 @@ impl Writer {
         }
         let audience = (self.parts.audience)();
         let mut group = Group::new(&self.parts.conn, &self.parts.keyring, audience, self.parts.clock.now());
+        let (keyring, in_use) = (&self.parts.keyring, &self.parts.keys_in_use);
         for job in jobs {
+            let Some(job) = job.of_a_known_key(keyring.newest(), in_use, &mut self.pass) else { continue };
             group.make(job, &mut self.turns);
             self.parts.heart.works();
         }
@@ -288,7 +313,13 @@ impl Writer {
         let changes: Vec<Prepared> = unclaimed.iter().map(give_back).collect();
         if !changes.is_empty() {
             let (answer, _) = oneshot::channel();
-            self.waiting[0].push_back(Job::Commit { changes, weight: 0, lane: Class::Urgent, answer });
+            self.waiting[0].push_back(Job::Commit {
+                changes,
+                weight: 0,
+                lane: Class::Urgent,
+                sealed_by: self.parts.keyring.newest(),
+                answer,
+            });
         }
     }
 
@@ -305,6 +336,66 @@ impl Writer {
         for answer in self.scrubs.drain(..) {
             let _ = answer.send(done.clone());
         }
+    }
+
+    /// What has to do with keys, one step for each who asks.
+    fn serve_keys(&mut self) {
+        for (key, answer) in std::mem::take(&mut self.announced) {
+            let made = self.transaction(|conn, _| reseal::announce(conn, &[key]).map_err(failed));
+            let _ = answer.send(made.map(|()| self.tell_keys()));
+        }
+        for answer in std::mem::take(&mut self.reseals) {
+            self.parts.heart.works();
+            let _ = answer.send(self.reseal());
+        }
+    }
+
+    fn reseal(&mut self) -> Result<Resealed, StoreError> {
+        let newest = self.parts.keyring.newest();
+        if *self.parts.keys_in_use.borrow() == [newest] {
+            self.pass = None;
+            return Ok(Resealed::All);
+        }
+        let mut pass = self.pass.filter(|pass| pass.is_for(newest)).unwrap_or_else(|| Pass::new(newest));
+        if !pass.is_through() {
+            self.transaction(|conn, keyring| pass.step(conn, keyring))?;
+            self.pass = Some(pass);
+            return Ok(Resealed::Part);
+        }
+        // Nothing of an older key may be left in the log, nor a reader that sees an older state of the file.
+        self.scrub()?;
+        self.transaction(|conn, keyring| {
+            schema::remember_key(conn, keyring)?;
+            reseal::cross_out_all_but(conn, newest).map_err(failed)
+        })?;
+        self.pass = None;
+        self.tell_keys();
+        self.scrub_at.get_or_insert(Instant::now());
+        Ok(Resealed::All)
+    }
+
+    fn tell_keys(&self) {
+        // Where it can't be read, what was told before stays: it is never less than what is true.
+        if let Ok(keys) = reseal::in_use(&self.parts.conn) {
+            self.parts.keys_in_use.send_replace(keys);
+        }
+    }
+
+    /// A transaction that can be made again should its fate stay unknown.
+    fn transaction(
+        &mut self,
+        work: impl FnOnce(&Connection, &Keyring) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        if let Some(error) = &self.poisoned {
+            return Err(error.clone());
+        }
+        step(&self.parts.conn, "BEGIN IMMEDIATE")?;
+        if let Err(error) = work(&self.parts.conn, &self.parts.keyring) {
+            // A connection that can't roll back fails at the next BEGIN.
+            let _ = step(&self.parts.conn, "ROLLBACK");
+            return Err(error);
+        }
+        self.commit(|_| Ok(()))
     }
 
     fn scrub(&self) -> Result<(), StoreError> {
@@ -337,6 +428,29 @@ impl Writer {
 }
 
 impl Job {
+    /// The job, unless it was sealed with a key that has gone since: nobody could open it. Where its key is an older one,
+    /// the pass that seals anew has to be made again.
+    fn of_a_known_key(
+        self,
+        newest: u32,
+        in_use: &watch::Sender<Vec<u32>>,
+        pass: &mut Option<Pass>,
+    ) -> Option<Self> {
+        match &self {
+            Self::Commit { sealed_by, .. } if *sealed_by != newest => {
+                if !in_use.borrow().contains(sealed_by) {
+                    self.refuse(StoreError::Failed("it was sealed with a key that has gone".to_owned()));
+                    return None;
+                }
+                if let Some(pass) = pass {
+                    pass.overtaken = true;
+                }
+            }
+            Self::Commit { .. } | Self::Claim { .. } => {}
+        }
+        Some(self)
+    }
+
     fn weight(&self) -> usize {
         match self {
             Self::Commit { weight, .. } => *weight,

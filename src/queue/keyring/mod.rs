@@ -6,21 +6,23 @@
 //! value belongs to (row, column, format version, key) is authenticated with it, so a value moved to another row or
 //! column does not open.
 //!
-//! The newest key seals, older ones still open. Look-ups are keyed apart from sealing. Nothing here ever shows a key:
-//! not in Debug, not in an error.
+//! The newest key seals, older ones still open. Look-ups are keyed apart from sealing. The sealing keys can be replaced
+//! while the keyring is in use ([`Keyring::adopt`]); the look-up key never changes. Nothing here ever shows a key: not in
+//! Debug, not in an error. What is done with the file is in `file`.
+
+mod file;
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::secret::{LookupKey, RandomError, random};
+use crate::secret::{LookupKey, RandomError};
 
 /// The format of a sealed value, its first byte.
 const VERSION: u8 = 1;
@@ -30,9 +32,6 @@ const HEAD: usize = 1 + 4 + NONCE_LEN;
 
 /// The authentication tag.
 const TAG: usize = 16;
-
-/// No keyring is longer; anything longer is another file.
-const LONGEST_FILE: u64 = 64 << 10;
 
 /// A key of 256 bits, overwritten when it goes.
 type KeyBytes = Zeroizing<[u8; 32]>;
@@ -51,6 +50,14 @@ pub enum KeyringError {
     /// A keyring is never overwritten: what was sealed with it would be lost.
     #[error("key file {} exists already", .0.display())]
     Exists(PathBuf),
+    /// There is no such key, or it is the one that seals.
+    #[error("{origin}: {problem}")]
+    NotRemovable {
+        /// The file.
+        origin: String,
+        /// Why it can't go.
+        problem: String,
+    },
     /// A line is not what it should be.
     #[error("{origin}, line {line}: {problem}")]
     Line {
@@ -91,72 +98,14 @@ pub enum SealError {
 /// The sealing keys and the look-up key of a queue.
 pub struct Keyring {
     lookup: LookupKey,
-    /// By ascending id; the last one seals. Never empty.
-    keys: Vec<(u32, RandomizedNonceKey)>,
+    /// Read anew by each use, so that what was sealed with a key is never opened by a ring from before that key.
+    keys: ArcSwap<Ring>,
 }
 
+/// By ascending id; the last one seals. Never empty.
+type Ring = Vec<(u32, RandomizedNonceKey)>;
+
 impl Keyring {
-    /// Reads a keyring from its file.
-    pub fn load(path: &Path) -> Result<Self, KeyringError> {
-        let text = read(path)?;
-        Self::parse(&text, &path.display().to_string())
-    }
-
-    /// Makes a keyring with fresh keys and writes it to `path`, readable by its owner alone. When this returns, the
-    /// file is on stable storage. An existing file is never overwritten.
-    pub fn create(path: &Path) -> Result<Self, KeyringError> {
-        let lookup = encode(&fresh_key()?);
-        let seal = encode(&fresh_key()?);
-        let text = Zeroizing::new(format!(
-            "# Whoever has this file can read the queue; without it nobody can. Keep it secret, and keep a copy.\n\
-             lookup {}\nseal 1 {}\n",
-            *lookup, *seal
-        ));
-        let keyring = Self::parse(&text, &path.display().to_string())?;
-        let draft = write_draft(path, &text)?;
-        // A hard link, unlike a rename, fails where the name is taken.
-        let linked = fs::hard_link(&draft, path);
-        let removed = fs::remove_file(&draft);
-        match linked {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(KeyringError::Exists(path.to_owned()));
-            }
-            Err(error) => return Err(file_error(path)(error)),
-        }
-        removed.and_then(|()| sync_directory(path)).map_err(file_error(path))?;
-        Ok(keyring)
-    }
-
-    /// Reads the keyring, or makes one where there is none.
-    pub fn load_or_create(path: &Path) -> Result<Self, KeyringError> {
-        if !path.try_exists().map_err(file_error(path))? {
-            match Self::create(path) {
-                // Somebody else made it in the meantime.
-                Err(KeyringError::Exists(_)) => {}
-                other => return other,
-            }
-        }
-        Self::load(path)
-    }
-
-    /// Adds a new sealing key to the file and reads it again. What is sealed already stays readable, because the older
-    /// keys stay.
-    pub fn rotate(path: &Path) -> Result<Self, KeyringError> {
-        let mut text = read(path)?;
-        let origin = path.display().to_string();
-        let newest = Self::parse(&text, &origin)?.newest();
-        let key = encode(&fresh_key()?);
-        let line = Zeroizing::new(format!("seal {} {}\n", newest.saturating_add(1), *key));
-        // Made anew at its full length: growing a String would leave its old memory behind unwiped.
-        let end = if text.ends_with('\n') { "" } else { "\n" };
-        text = Zeroizing::new([text.as_str(), end, line.as_str()].concat());
-        let keyring = Self::parse(&text, &origin)?;
-        let draft = write_draft(path, &text)?;
-        fs::rename(&draft, path).and_then(|()| sync_directory(path)).map_err(file_error(path))?;
-        Ok(keyring)
-    }
-
     /// A keyring from its text, such as a credential handed over by the service manager. `origin` names it in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Self, KeyringError> {
         let mut lookup = None;
@@ -192,7 +141,7 @@ impl Keyring {
             return Err(missing("a sealing key (`seal 1 KEY`)"));
         }
         keys.sort_by_key(|(id, _)| *id);
-        Ok(Self { lookup: LookupKey::new(&lookup), keys })
+        Ok(Self { lookup: LookupKey::new(&lookup), keys: ArcSwap::from_pointee(keys) })
     }
 
     /// The key under which look-up digests are made.
@@ -202,12 +151,30 @@ impl Keyring {
 
     /// The id of the key that seals.
     pub fn newest(&self) -> u32 {
-        self.keys.last().map_or(0, |(id, _)| *id)
+        self.keys.load().last().map_or(0, |(id, _)| *id)
+    }
+
+    /// The ids of the sealing keys, ascending.
+    pub fn ids(&self) -> Vec<u32> {
+        self.keys.load().iter().map(|(id, _)| *id).collect()
+    }
+
+    /// Whether the look-ups of both are the same, so that one can take the place of the other.
+    pub fn looks_up_like(&self, other: &Self) -> bool {
+        let probe = |keyring: &Self| keyring.lookup.digest("same-key", &[]);
+        probe(self) == probe(other)
+    }
+
+    /// Takes over the sealing keys of `other`, for everything that is sealed or opened from now on. The caller has seen
+    /// that the look-up key is the same and that no key goes with which something is still sealed.
+    pub fn adopt(&self, other: &Self) {
+        self.keys.store(other.keys.load_full());
     }
 
     /// Seals `plaintext` for one column of one row.
     pub fn seal(&self, column: &str, row: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (id, key) = self.keys.last().ok_or(SealError::Sealing)?;
+        let keys = self.keys.load();
+        let (id, key) = keys.last().ok_or(SealError::Sealing)?;
         let mut sealed = Vec::with_capacity(HEAD + plaintext.len() + TAG);
         sealed.push(VERSION);
         sealed.extend_from_slice(&id.to_be_bytes());
@@ -224,7 +191,8 @@ impl Keyring {
     /// Opens what was sealed for this column of this row.
     pub fn open(&self, column: &str, row: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let id = sealing_key(sealed).ok_or(SealError::Damaged)?;
-        let (_, key) = self.keys.iter().find(|(other, _)| *other == id).ok_or(SealError::UnknownKey(id))?;
+        let keys = self.keys.load();
+        let (_, key) = keys.iter().find(|(other, _)| *other == id).ok_or(SealError::UnknownKey(id))?;
         let (head, rest) = sealed.split_at_checked(HEAD).ok_or(SealError::Damaged)?;
         let nonce = Nonce::try_assume_unique_for_key(&head[HEAD - NONCE_LEN..]);
         let nonce = nonce.map_err(|_| SealError::Damaged)?;
@@ -246,7 +214,7 @@ pub fn sealing_key(sealed: &[u8]) -> Option<u32> {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keyring({} sealing keys, newest {})", self.keys.len(), self.newest())
+        write!(f, "Keyring({} sealing keys, newest {})", self.keys.load().len(), self.newest())
     }
 }
 
@@ -267,53 +235,8 @@ fn key(word: Option<&str>) -> Result<KeyBytes, &'static str> {
     <[u8; 32]>::try_from(bytes.as_slice()).map(Zeroizing::new).map_err(|_| PROBLEM)
 }
 
-fn fresh_key() -> Result<KeyBytes, RandomError> {
-    random::<32>().map(Zeroizing::new)
-}
-
-fn encode(key: &KeyBytes) -> Zeroizing<String> {
-    Zeroizing::new(STANDARD.encode(key.as_slice()))
-}
-
-fn read(path: &Path) -> Result<Zeroizing<String>, KeyringError> {
-    let mut text = Zeroizing::new(String::with_capacity(4096));
-    let file = File::open(path).map_err(file_error(path))?;
-    let length = file.take(LONGEST_FILE + 1).read_to_string(&mut text).map_err(file_error(path))?;
-    if length as u64 > LONGEST_FILE {
-        return Err(file_error(path)(io::Error::new(io::ErrorKind::InvalidData, "too long for a key file")));
-    }
-    Ok(text)
-}
-
-/// Writes `text` beside `path`, synced, under a name nobody else uses.
-fn write_draft(path: &Path, text: &str) -> Result<PathBuf, KeyringError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.new", u64::from_be_bytes(random::<8>()?)));
-    let draft = PathBuf::from(name);
-    let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft);
-    let mut file = open.map_err(file_error(&draft))?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        // Best effort: the error that counts is the first one.
-        let _ = fs::remove_file(&draft);
-        return Err(file_error(&draft)(error));
-    }
-    Ok(draft)
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-fn file_error(path: &Path) -> impl FnOnce(io::Error) -> KeyringError + use<'_> {
-    move |error| KeyringError::File { path: path.to_owned(), error }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     const ONE: &str = "lookup AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\
@@ -338,23 +261,22 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_made_once_and_rotated() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("key");
-        let first = Keyring::load_or_create(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(matches!(Keyring::create(&path), Err(KeyringError::Exists(_))));
-        let sealed = first.seal("c", b"r", b"old").unwrap();
-        let rotated = Keyring::rotate(&path).unwrap();
-        assert_eq!((first.newest(), rotated.newest()), (1, 2));
-        assert_eq!(rotated.open("c", b"r", &sealed).unwrap().as_slice(), b"old");
-        let newer = rotated.seal("c", b"r", b"new").unwrap();
-        assert_eq!(first.open("c", b"r", &newer), Err(SealError::UnknownKey(2)));
-        let again = Keyring::load(&path).unwrap();
-        assert_eq!(again.open("c", b"r", &newer).unwrap().as_slice(), b"new");
-        assert_eq!(again.lookup_key().digest("x", &[]), first.lookup_key().digest("x", &[]));
-        // No draft stays behind.
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    fn keys_are_replaced_while_the_ring_is_in_use() {
+        const TWO: &str = "seal 2 AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\n";
+        let keyring = Keyring::parse(ONE, "x").unwrap();
+        let old = keyring.seal("c", b"r", b"old").unwrap();
+        let both = Keyring::parse(&format!("{ONE}{TWO}"), "x").unwrap();
+        assert!(keyring.looks_up_like(&both));
+        keyring.adopt(&both);
+        assert_eq!((keyring.newest(), keyring.ids()), (2, vec![1, 2]));
+        let new = keyring.seal("c", b"r", b"new").unwrap();
+        assert_eq!(keyring.open("c", b"r", &old).unwrap().as_slice(), b"old");
+        let lookup = ONE.lines().next().unwrap();
+        keyring.adopt(&Keyring::parse(&format!("{lookup}\n{TWO}"), "x").unwrap());
+        assert_eq!(keyring.open("c", b"r", &new).unwrap().as_slice(), b"new");
+        assert_eq!(keyring.open("c", b"r", &old), Err(SealError::UnknownKey(1)));
+        let other = format!("lookup AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n{TWO}");
+        assert!(!keyring.looks_up_like(&Keyring::parse(&other, "x").unwrap()));
     }
 
     #[test]
