@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{EX_CONFIG, Place, live, print_json};
+use super::{EX_CONFIG, Place, key, live, print_json};
 use crate::config;
 use crate::doctor::DnsServer;
 
@@ -47,6 +47,7 @@ pub(super) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
             for warning in &loaded.warnings {
                 complain!("{warning}");
             }
+            key::complain_of(&loaded.config);
             if !args.quiet {
                 say!("{}", config::describe(&loaded.config));
                 say!("# {}: valid", name(&place));

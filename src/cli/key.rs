@@ -112,6 +112,19 @@ pub(super) fn in_use(place: &Place, config: &Config) -> anyhow::Result<KeysView>
     }
 }
 
+/// What `check` says of the keys of a queue that is there.
+pub(super) fn complain_of(config: &Config) {
+    // What can't be looked at without the daemon's rights is no fault of the configuration.
+    let queue = &config.queue;
+    if [queue.path.as_path(), queue.key.path()].iter().any(|path| std::fs::File::open(path).is_err()) {
+        return;
+    }
+    match of_file(config) {
+        Ok(keys) => keys.lines().iter().for_each(|line| complain!("note: {line}")),
+        Err(error) => complain!("warning: {error:#}"),
+    }
+}
+
 /// What the file says of a queue that no daemon has open, or whose daemon can't be asked.
 pub(super) fn of_file(config: &Config) -> anyhow::Result<KeysView> {
     let keyring = Keyring::load(config.queue.key.path())?;

@@ -21,6 +21,7 @@ mod log;
 mod mend;
 mod offline;
 mod onward;
+mod privacy;
 mod queue;
 mod recognition;
 mod reload;
@@ -105,7 +106,11 @@ enum Command {
 pub fn main() -> ExitCode {
     // The one TLS provider of this process; an error would mean that there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let private = privacy::keep_memory_private();
     let cli = Cli::parse();
+    if let Err(error) = private {
+        complain!("authrelay: core dumps can't be turned off: {error}");
+    }
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) => failed(&error),

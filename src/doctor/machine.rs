@@ -221,6 +221,8 @@ pub(super) fn clock_against(theirs: Timestamp, whose: &str, ours: Timestamp) -> 
 async fn synchronised() -> Finding {
     let mut command = tokio::process::Command::new("timedatectl");
     command.args(["show", "--property=NTPSynchronized", "--value"]);
+    // Our environment may hold passwords (`password_env`).
+    command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let answer = match tokio::time::timeout(PATIENCE, command.output()).await {
         Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),

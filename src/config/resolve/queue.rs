@@ -62,12 +62,12 @@ fn key(cx: &Context<'_>, raw: &RawQueue, store: &Path) -> KeySource {
         cx.is_fixed(key, at);
     }
     let file = raw.key_file.as_ref().and_then(|at| {
-        let path = keyring(cx, cx.read_secret(at)?, &at.span);
+        let path = keyring(cx, cx.read_secret(at)?, &at.span)?;
         beside(cx, &path, store, &at.span);
         Some(path)
     });
     let credential =
-        raw.key_credential.as_ref().and_then(|at| Some(keyring(cx, cx.read_credential(at)?, &at.span)));
+        raw.key_credential.as_ref().and_then(|at| keyring(cx, cx.read_credential(at)?, &at.span));
     if raw.key_file.is_none() && raw.key_credential.is_none() {
         cx.report
             .warning(&None, "the queue's key is made at first start and lies beside the queue: it does not protect a stolen disk")
@@ -77,19 +77,19 @@ fn key(cx: &Context<'_>, raw: &RawQueue, store: &Path) -> KeySource {
     file.or(credential).map_or_else(made, KeySource::File)
 }
 
-/// The path of a key file, which must hold what opens a queue.
-fn keyring(cx: &Context<'_>, file: Read, span: &Span) -> PathBuf {
+/// The path of a key file, which must hold what opens a queue; what is wrong with it has been reported.
+fn keyring(cx: &Context<'_>, file: Read, span: &Span) -> Option<PathBuf> {
     let help = "it holds `lookup KEY` and `seal 1 KEY`, as in the queue.key that is made at first start";
     let name = file.path.display().to_string();
-    match std::str::from_utf8(&file.bytes) {
-        Ok(text) => {
-            if let Err(problem) = Keyring::parse(text, &name) {
-                cx.report.error(span, format!("no key of a queue: {problem}")).help(help);
-            }
-        }
-        Err(_) => cx.report.error(span, format!("no key of a queue: {name} is not text")).help(help),
-    }
-    file.path
+    let problem = match std::str::from_utf8(&file.bytes) {
+        Ok(text) => match Keyring::parse(text, &name) {
+            Ok(_) => return Some(file.path),
+            Err(problem) => problem.to_string(),
+        },
+        Err(_) => format!("{name} is not text"),
+    };
+    cx.report.error(span, format!("no key of a queue: {problem}")).help(help);
+    None
 }
 
 fn beside(cx: &Context<'_>, key: &Path, store: &Path, span: &Span) {
@@ -98,5 +98,17 @@ fn beside(cx: &Context<'_>, key: &Path, store: &Path, span: &Span) {
         cx.report
             .warning(span, "the key lies beside the data: whoever steals the disk has both")
             .help("keep it on another disk, or in a systemd credential (key_credential)");
+    } else if on_one_file_system(key, store) {
+        cx.report
+            .warning(span, "the key lies on the same file system as the queue: whoever steals or copies that has both")
+            .help("keep it on another disk, or in a systemd credential (key_credential), and out of the queue's backups");
     }
+}
+
+/// Whether both lie on one file system. A queue that is not there yet comes to lie in the nearest folder that is.
+fn on_one_file_system(key: &Path, store: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+    let of_store = store.ancestors().find_map(device);
+    of_store.is_some() && device(key) == of_store
 }

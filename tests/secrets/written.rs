@@ -1,14 +1,14 @@
 //! Nothing that must stay secret is in the log or, unsealed, on the disk: everything the relay writes is searched for it.
 
-mod harness;
-
+use crate::harness::config::{LISTENER, NO_REPLY, PASSWORD, USER, client, client_with_password, upstream};
+use crate::harness::hook::Hook;
+use crate::harness::mail::message;
+use crate::harness::relay::{Home, Relay};
+use crate::harness::search::{Places, assert_absent, files_as_places, find, forms};
+use crate::harness::upstream::{Answer, Moment, Upstream};
+use crate::harness::web::Connection;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use harness::config::{LISTENER, NO_REPLY, PASSWORD, USER, client, client_with_password};
-use harness::mail::message;
-use harness::relay::{Home, Relay};
-use harness::search::{assert_absent, files_as_places, find, forms};
-use harness::upstream::{Answer, Moment, Upstream};
 
 const FROM: &str = "zebrafinch.sender@legacy.example";
 
@@ -53,19 +53,19 @@ fn talkative() -> Upstream {
     })
 }
 
-fn relay_to(provider: &Upstream) -> Relay {
+fn relay_to(provider: &Upstream, more: &str) -> Relay {
     let home = Home::new();
     home.write("provider.password", "okapi-of-provider");
-    let table = harness::config::upstream("provider", provider.address(), "");
+    let table = upstream("provider", provider.address(), "");
     // Asked first, and never able to take anything: there is no AUTH on offer.
     let login = "user = \"relay\"\npassword_file = \"provider.password\"";
-    let guarded = harness::config::upstream("guarded", provider.address(), login);
+    let guarded = upstream("guarded", provider.address(), login);
     let app = client("app", "");
     let shop = client_with_password("category = \"password-reset\"");
     let rule = "[[rules]]\nname = \"refused\"\ncategory = \"marketing\"\nsubject = \"^refuse\"\n\
                 [[rules]]\nname = \"kept\"\ncategory = \"invitation-bulk\"\nsubject = \"^keep\"\n\
                 [[rules]]\nname = \"others\"\ncategory = \"password-reset\"\nsubject = \".\"\n";
-    home.start_at_level(&format!("{LISTENER}{app}{shop}{NO_REPLY}{guarded}{table}{rule}"), "trace")
+    home.start_at_level(&format!("{LISTENER}{app}{shop}{NO_REPLY}{guarded}{table}{rule}{more}"), "trace")
 }
 
 /// Everything that a relay can be told, well and badly.
@@ -113,13 +113,77 @@ fn talk(relay: &Relay) {
 #[test]
 fn the_log_and_the_disk_hold_no_secret() {
     let provider = talkative();
-    let mut relay = relay_to(&provider);
+    let mut relay = relay_to(&provider, "");
     talk(&relay);
     let shown = relay.cli(&["queue", "list"]).ok().stdout;
     // First with everything in the write-ahead log, then as a stopped relay leaves it.
     search(&relay, &shown);
     assert!(relay.stop().success());
     search(&relay, &shown);
+}
+
+/// Killed while messages wait: what lies on the disk then, and after the start that follows.
+#[test]
+fn a_killed_relay_leaves_no_secret_on_the_disk() {
+    let provider = talkative();
+    let mut relay = relay_to(&provider, "");
+    talk(&relay);
+    relay.kill9();
+    let wal = std::fs::metadata(relay.home.file("state/queue.db-wal")).expect("a log of writes").len();
+    assert!(wal > 0, "nothing waits to be moved into the queue's file");
+    search(&relay, "");
+    relay.restart();
+    search(&relay, &relay.cli(&["queue", "list"]).ok().stdout);
+}
+
+/// Whatever shows something to somebody: no code, link or subject, and whole addresses only where they are asked for.
+#[test]
+fn nothing_that_is_shown_or_told_holds_a_secret() {
+    const ADMIN: &str = "[http.admin]\naddress = \"127.0.0.1:0\"\nserves = [\"admin\"]\n";
+    let provider = talkative();
+    let (hook, whole) = (Hook::start(), Hook::start());
+    let hooks = hook.config("hashed", "") + &whole.config("whole", "recipient = \"full\"\n");
+    let relay = relay_to(&provider, &format!("{ADMIN}{hooks}"));
+    talk(&relay);
+    let mut shown: Places = Vec::new();
+    for arguments in [
+        &["status"][..],
+        &["status", "--json"],
+        &["queue", "list"],
+        &["queue", "list", "--json"],
+        &["clients"],
+        &["webhook", "list"],
+        &["audit", "export"],
+        &["log"],
+        &["key", "list"],
+        &["check"],
+        &["check", "--json"],
+        &["reload"],
+        &["trace", "narwhal.taken@customer.example"],
+        &["trace", "narwhal.failed@customer.example", "--json"],
+        &["trace", "narwhal.waits@customer.example"],
+    ] {
+        let ran = relay.cli(arguments).ok();
+        shown.push((arguments.join(" "), [ran.stdout, ran.stderr].concat().into_bytes()));
+    }
+    for path in ["/", "/queue", "/metrics", "/healthz", "/readyz"] {
+        let asked =
+            Connection::open(relay.listener("admin")).and_then(|mut one| one.ask("GET", path, &[], ""));
+        let answer = asked.expect("an answer");
+        shown.push((path.to_owned(), answer.body.into_bytes()));
+    }
+    let bodies =
+        |hook: &Hook| hook.requests().into_iter().map(|one| ("a webhook".to_owned(), one.raw.to_vec()));
+    hook.wait_for(8);
+    whole.wait_for(8);
+    shown.extend(bodies(&hook));
+    assert!(shown.iter().filter(|(_, text)| !text.is_empty()).count() > 20);
+    let mut secrets = SECRETS.to_vec();
+    secrets.push(("a client's password", PASSWORD));
+    assert_absent(&secrets, &shown);
+    // Where the configuration says so the recipient is told, and nothing else.
+    secrets.retain(|(what, _)| !what.starts_with("the recipient"));
+    assert_absent(&secrets, &bodies(&whole).collect());
 }
 
 #[track_caller]
