@@ -263,7 +263,10 @@ fn scrub_words(text: &str, scrub_word: impl Fn(&str) -> String) -> String {
 }
 
 fn scrub_address_or_link(word: &str) -> Option<String> {
-    if word.contains("://") || word.starts_with("www.") {
+    if word.contains("://")
+        || word.trim_start_matches(['(', '<', '"']).starts_with("www.")
+        || is_bare_link(word)
+    {
         return Some("[link]".to_owned());
     }
     if word.contains('@') {
@@ -271,6 +274,14 @@ fn scrub_address_or_link(word: &str) -> Option<String> {
         return Some(word.replace(inner, &mask(inner)));
     }
     None
+}
+
+/// A link without its scheme, such as `(shop.example/reset?token=abc)`.
+fn is_bare_link(word: &str) -> bool {
+    let word = word.trim_start_matches(|c: char| !c.is_alphanumeric());
+    let Some((host, path)) = word.split_once(['/', '?']) else { return false };
+    let top = host.rsplit_once('.').map_or("", |(_, top)| top.split(':').next().unwrap_or_default());
+    !path.is_empty() && top.len() >= 2 && top.chars().all(char::is_alphabetic)
 }
 
 fn scrub_word(word: &str) -> String {
@@ -337,5 +348,13 @@ mod tests {
             "5.1.1 <anna.smith@example.com>: no such user, see https://x.example/?token=abc code 123456",
         );
         assert_eq!(reason.text, "5.1.1 <a***@example.com>: no such user, see [link] code [digits]");
+        for link in
+            ["shop.example/reset?token=abc", "(www.shop.example)", "shop.example:8443/x", "shop.example?t=a"]
+        {
+            assert_eq!(Reason::reply(550, format!("see {link} now")).text, "see [link] now", "{link}");
+        }
+        for plain in ["5.7.1/x", "and/or", "mx.example.com", "4.2.1", "smtp.example.", "TLS/1.2"] {
+            assert_eq!(scrub(plain), plain);
+        }
     }
 }

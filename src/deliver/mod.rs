@@ -15,6 +15,7 @@ mod attempt;
 mod breaker;
 mod connection;
 mod desk;
+mod discretion;
 mod dispatch;
 mod expiry;
 mod feedback;

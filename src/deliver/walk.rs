@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::attempt::{Ended, Means};
 use super::breaker::Gate;
+use super::discretion::without_subject;
 use super::parcel::Parcel;
 use super::reply::HandOver;
 use super::route::{Route, Routes};
@@ -134,7 +135,7 @@ impl<'a> Walk<'a> {
             self.before_sending(route, std::future::ready(())).await?;
             self.means.posted.set(Some(route.upstream.name()));
         }
-        let handed = route.upstream.transmit(prepared, parcel).await;
+        let handed = without_subject(route.upstream.transmit(prepared, parcel).await, parcel);
         self.means.posted.set(None);
         ticket.tell(&handed);
         Ok(handed)

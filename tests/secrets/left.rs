@@ -101,7 +101,7 @@ fn sealed_pieces(state: &Path) -> Vec<Vec<u8>> {
 fn with_the_key_nothing_of_the_content_is_found_after_the_end() {
     let provider = Upstream::start(|moment| match moment {
         Moment::Rcpt(to) if to.starts_with("failed") => Answer::Reply(
-            "550 5.1.1 no such user; 739182 https://acme.example/wombat-reset?token=qUoKKa7token Pangolin",
+            "550 5.1.1 no such user; 739182 acme.example/wombat-reset?token=qUoKKa7token in \"Reset your password, Pangolin\"",
         ),
         Moment::Rcpt(_) => Answer::Reply("450 4.2.1 later"),
         _ => Answer::Accept,
