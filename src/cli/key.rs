@@ -1,6 +1,6 @@
 //! `authrelay key`: the keys that the queue is sealed with. Numbers are shown, never a key.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -34,11 +34,18 @@ enum Command {
         json: bool,
     },
     /// Add a new key to the key file. It seals after the next reload; what older ones sealed is then sealed anew.
-    Rotate,
+    Rotate {
+        /// Another file than the configured one: the original of a systemd credential.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
     /// Take a key that nothing needs any more out of the key file.
     Remove {
         /// Its number.
         number: u32,
+        /// Another file than the configured one: the original of a systemd credential.
+        #[arg(long)]
+        file: Option<PathBuf>,
     },
 }
 
@@ -46,13 +53,13 @@ pub(super) fn run(place: &Place, args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Make { file } => make(file)?,
         Command::List { json } => list(place, *json)?,
-        Command::Rotate => rotate(place)?,
-        Command::Remove { number } => remove(place, *number)?,
+        Command::Rotate { file } => rotate(place, file.as_deref())?,
+        Command::Remove { number, file } => remove(place, *number, file.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn make(file: &PathBuf) -> anyhow::Result<()> {
+fn make(file: &Path) -> anyhow::Result<()> {
     let file = std::path::absolute(file)?;
     Keyring::create(&file)?;
     say!("{} is made. Keep a copy apart from the queue's backups.", file.display());
@@ -78,9 +85,9 @@ fn list(place: &Place, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn rotate(place: &Place) -> anyhow::Result<()> {
+fn rotate(place: &Place, file: Option<&Path>) -> anyhow::Result<()> {
     let config = place.load()?.config;
-    let path = config.queue.key.path();
+    let path = file.unwrap_or(config.queue.key.path());
     let key = Keyring::rotate(path)?.newest();
     say!("key {key} is in {}; copy that file to where its copy is kept. Next:", path.display());
     say!("  authrelay reload      # seals with it; where the key is a systemd credential: restart");
@@ -88,13 +95,13 @@ fn rotate(place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn remove(place: &Place, number: u32) -> anyhow::Result<()> {
+fn remove(place: &Place, number: u32, file: Option<&Path>) -> anyhow::Result<()> {
     let config = place.load()?.config;
     let keys = in_use(place, &config).context("without knowing which keys are needed none is removed")?;
     if keys.in_use.contains(&number) {
         bail!("key {number} is still needed: a part of the queue is sealed with it; see authrelay key list");
     }
-    let path = config.queue.key.path();
+    let path = file.unwrap_or(config.queue.key.path());
     Keyring::retire(path, number)?;
     say!("key {number} is no longer in {}; a running daemon forgets it at authrelay reload", path.display());
     Ok(())

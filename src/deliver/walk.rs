@@ -122,6 +122,7 @@ impl<'a> Walk<'a> {
         let prepared = match self.before_sending(route, route.upstream.prepare(parcel)).await? {
             Ok(prepared) => prepared,
             Err(handed) => {
+                let handed = without_subject(handed, parcel);
                 // What stands in the way of a text was found here: the upstream was not asked.
                 if let Parcel::Letter(_) = parcel {
                     ticket.tell(&handed);
