@@ -117,7 +117,9 @@ fn with_the_key_nothing_of_the_content_is_found_after_the_end() {
     let expired = ended(&relay, "expired@customer.example", "deferred");
     // While they wait the key opens them: the search finds.
     let waiting = opened(&state);
-    CONTENT.iter().for_each(|text| assert!(holding(&waiting, text) > 0, "{text} is not found at all"));
+    for text in CONTENT {
+        assert!(holding(&waiting, text) > 0, "{text} is not found at all");
+    }
     let pieces = sealed_pieces(&state);
     assert_eq!(pieces.len(), 2, "a plan and a body");
     ended(&relay, "failed@customer.example", "failed");
@@ -127,7 +129,9 @@ fn with_the_key_nothing_of_the_content_is_found_after_the_end() {
 
     // The rows say so at once.
     let left = opened(&state);
-    CONTENT.iter().for_each(|text| assert_eq!(holding(&left, text), 0, "{text} outlasts its message"));
+    for text in CONTENT {
+        assert_eq!(holding(&left, text), 0, "{text} outlasts its message");
+    }
     assert!(holding(&left, "late@customer.example") > 0, "the recipient is what trace looks for");
     relay.trace(&late);
     // The log of writes holds sealed bytes for a minute at most, and none after a stop.

@@ -56,7 +56,9 @@ fn a_new_key_takes_over_without_a_stop_and_nothing_is_lost() {
     let provider = busy();
     let (mut relay, config) = start(&provider);
     let mut ids = accept(&relay, 0..4);
-    ids.iter().for_each(|id| drop(relay.wait_event(id, "deferred")));
+    for id in &ids {
+        relay.wait_event(id, "deferred");
+    }
     // In the middle of a transaction, on a connection that stays.
     let mut open = relay.hello();
     open.command(&format!("MAIL FROM:<{FROM}>")).expect(250);
@@ -93,7 +95,9 @@ fn a_new_key_takes_over_without_a_stop_and_nothing_is_lost() {
     let mut to: Vec<String> = provider.wait_taken(8).iter().map(|mail| mail.recipients.join(",")).collect();
     to.sort();
     assert_eq!(to, (0..8).map(customer).collect::<Vec<_>>(), "each once");
-    ids.iter().for_each(|id| drop(relay.wait_event(id, "handed-over")));
+    for id in &ids {
+        relay.wait_event(id, "handed-over");
+    }
     // With the daemon down the file says the same.
     assert!(relay.stop().success());
     assert_eq!(relay.cli(&["key", "list", "--json"]).json()["in_use"], json!([2]));

@@ -172,8 +172,7 @@ fn nothing_that_is_shown_or_told_holds_a_secret() {
         let answer = asked.expect("an answer");
         shown.push((path.to_owned(), answer.body.into_bytes()));
     }
-    let bodies =
-        |hook: &Hook| hook.requests().into_iter().map(|one| ("a webhook".to_owned(), one.raw.to_vec()));
+    let bodies = |hook: &Hook| hook.requests().into_iter().map(|one| ("a webhook".to_owned(), one.raw));
     hook.wait_for(8);
     whole.wait_for(8);
     shown.extend(bodies(&hook));

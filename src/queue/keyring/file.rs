@@ -16,7 +16,7 @@ use super::{KeyBytes, Keyring, KeyringError};
 use crate::secret::{RandomError, random};
 
 /// No keyring is longer; anything longer is another file.
-const LONGEST_FILE: u64 = 64 << 10;
+const LONGEST_FILE: usize = 64 << 10;
 
 impl Keyring {
     /// Reads a keyring from its file.
@@ -124,11 +124,11 @@ fn encode(key: &KeyBytes) -> Zeroizing<String> {
 
 fn read(path: &Path) -> Result<Zeroizing<String>, KeyringError> {
     // Never grown, so that no copy of it stays behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_FILE as usize + 64));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_FILE + 64));
     let file = File::open(path).map_err(file_error(path))?;
-    let length = file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(file_error(path))?;
+    let length = file.take(LONGEST_FILE as u64 + 1).read_to_end(&mut bytes).map_err(file_error(path))?;
     let invalid = |what| file_error(path)(io::Error::new(io::ErrorKind::InvalidData, what));
-    if length as u64 > LONGEST_FILE {
+    if length > LONGEST_FILE {
         return Err(invalid("too long for a key file"));
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid("it is not text"))?;

@@ -121,9 +121,10 @@ impl Pass {
             Table::Outbox => (at.outbox()?, Some(Table::Archive)),
             Table::Archive => (at.archive()?, None),
         };
-        match last {
-            Some(last) => self.after = last,
-            None => (self.table, self.after) = (next, 0),
+        if let Some(last) = last {
+            self.after = last;
+        } else {
+            (self.table, self.after) = (next, 0);
         }
         Ok(())
     }
@@ -207,11 +208,10 @@ impl Step<'_> {
         let sql = "SELECT plan, body FROM payload WHERE number = ?1";
         let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
         let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let found: Option<(Option<Vec<u8>>, Option<Vec<u8>>)> =
-            statement.query_row([number], read).optional().map_err(failed)?;
+        let found = statement.query_row([number], read).optional().map_err(failed)?;
         let Some((plan, body)) = found else { return Ok(0) };
-        let plan = self.renewed(sealed::PLAN, submission, plan.as_deref())?;
-        let body = self.renewed(body_column, body_row, body.as_deref())?;
+        let plan = self.renewed(sealed::PLAN, submission, Option::<Vec<u8>>::as_deref(&plan))?;
+        let body = self.renewed(body_column, body_row, Option::<Vec<u8>>::as_deref(&body))?;
         if plan.is_none() && body.is_none() {
             return Ok(0);
         }
