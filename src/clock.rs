@@ -3,8 +3,15 @@
 //! Everything stored is wall-clock time ([`Timestamp`], milliseconds since the Unix epoch), because it has to mean the
 //! same after a restart. Everything waited for inside the process is tokio's monotonic time. [`Clock`] is the only
 //! place that asks the system what time it is; a simulated clock follows tokio's paused time in tests.
+//!
+//! A machine's clock may be set back while the process runs. [`Clock::now`] does not follow: it goes on from what it
+//! has shown, at the pace of the monotonic clock. Otherwise a code would live longer than its life by as much, and what
+//! waits for its next attempt would wait as much longer. A step forward is followed: the time may have passed while the
+//! machine was asleep. [`Clock::wall`] is what the machine shows, for what others compare with their own clocks.
 
 use std::fmt;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -102,15 +109,19 @@ impl Clock {
         Self::Simulated { start, origin: Instant::now() }
     }
 
-    /// The wall-clock time now.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
+    /// The time now. It never goes back while the process runs.
     pub fn now(&self) -> Timestamp {
         match self {
-            Self::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-            }
+            Self::System => Steady::of_process().now(wall(), elapsed()),
             Self::Simulated { start, origin } => start.plus(origin.elapsed()),
+        }
+    }
+
+    /// What the machine's clock shows, whatever was done to it.
+    pub fn wall(&self) -> Timestamp {
+        match self {
+            Self::System => wall(),
+            Self::Simulated { .. } => self.now(),
         }
     }
 
@@ -118,6 +129,43 @@ impl Clock {
     pub fn instant_of(&self, at: Timestamp) -> Instant {
         Instant::now() + self.now().until(at)
     }
+}
+
+/// A clock that follows another one forwards only.
+struct Steady {
+    /// The most that the other one was ahead of the monotonic clock, in milliseconds.
+    ahead: AtomicI64,
+}
+
+impl Steady {
+    const fn new() -> Self {
+        Self { ahead: AtomicI64::new(i64::MIN) }
+    }
+
+    fn of_process() -> &'static Self {
+        static STEADY: Steady = Steady::new();
+        &STEADY
+    }
+
+    fn now(&self, shown: Timestamp, elapsed: Duration) -> Timestamp {
+        let elapsed = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
+        let ahead = shown.0.saturating_sub(elapsed);
+        let most = self.ahead.fetch_max(ahead, Ordering::AcqRel).max(ahead);
+        Timestamp(most.saturating_add(elapsed))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
+fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How long the process has been asking.
+#[expect(clippy::disallowed_methods, reason = "it belongs to the system's clock, not to a test's")]
+fn elapsed() -> Duration {
+    static ORIGIN: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+    ORIGIN.elapsed()
 }
 
 #[cfg(test)]
@@ -148,5 +196,22 @@ mod tests {
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(clock.now(), Timestamp::from_millis(6_000));
         assert_eq!(clock.now().since(Timestamp::from_millis(9_000)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_is_not_followed_and_one_that_is_set_forward_is() {
+        let steady = Steady::new();
+        let now = |shown: i64, elapsed| {
+            steady.now(Timestamp::from_millis(shown), Duration::from_millis(elapsed)).as_millis()
+        };
+        assert_eq!(now(1_000_000, 0), 1_000_000);
+        assert_eq!(now(1_000_500, 500), 1_000_500);
+        // Back by an hour, and on from there.
+        assert_eq!(now(1_000_600 - 3_600_000, 600), 1_000_600);
+        assert_eq!(now(1_000_900 - 3_600_000, 900), 1_000_900);
+        // Right again, and then ahead.
+        assert_eq!(now(1_001_000, 1_000), 1_001_000);
+        assert_eq!(now(1_001_100 + 60_000, 1_100), 1_061_100);
+        assert_eq!(now(1_001_200, 1_200), 1_061_200);
     }
 }

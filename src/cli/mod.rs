@@ -25,6 +25,7 @@ mod privacy;
 mod queue;
 mod recognition;
 mod reload;
+mod rescue;
 mod run;
 mod send_test;
 mod steps;

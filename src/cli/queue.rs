@@ -8,7 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use super::control::Control;
 use super::listing::{print_status, print_table, print_trace};
 use super::offline::Offline;
-use super::{Place, block_on, plural, print_json};
+use super::{Place, block_on, plural, print_json, rescue};
 use crate::admin::{Acted, EventView, ListView, MessageView, StatusView, TraceView};
 use crate::queue::{History, Query, State};
 
@@ -55,6 +55,8 @@ enum Command {
     Release(Release),
     /// End a message, or all that a burst holds: it won't be handed over.
     Remove(OneOrBurst),
+    /// Keep all that can be read of a damaged queue, while the daemon is stopped. The damaged files are put aside.
+    Rescue(rescue::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -158,6 +160,7 @@ pub(super) fn run(place: &Place, args: Args) -> anyhow::Result<ExitCode> {
             let hand = if force { Hand::Force } else { Hand::Release };
             operate(place, &what.path(), what.json, hand)
         }
+        Command::Rescue(args) => rescue::run(place, &args),
         Command::Remove(what) => operate(place, &what.path(), what.json, Hand::Remove),
     }
 }

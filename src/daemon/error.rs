@@ -183,16 +183,15 @@ fn keyring_is_mended(error: &KeyringError) -> bool {
 
 /// What the store says of a file that is not the one it should be. Everything else that keeps it from being opened is
 /// trouble with the disk, or another process.
-const NOT_THE_QUEUE: [&str; 4] = [
+const NOT_THE_QUEUE: [&str; 3] = [
     "it was sealed with another key",
     "it is another program's database",
-    "it is no queue, or damaged",
     "its file system does not allow a write-ahead log",
 ];
 
 fn store_is_mended(error: &StoreError) -> bool {
     match error {
-        StoreError::NewerSchema { .. } => false,
+        StoreError::NewerSchema { .. } | StoreError::Damaged(_) => false,
         StoreError::Unreadable(text) => !NOT_THE_QUEUE.iter().any(|words| text.contains(words)),
         StoreError::Full | StoreError::Failed(_) | StoreError::Closed => true,
     }

@@ -140,7 +140,10 @@ async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
         match ask().await {
             Ok(done) => return Ok(done),
             Err(
-                error @ (StoreError::Closed | StoreError::NewerSchema { .. } | StoreError::Unreadable(_)),
+                error @ (StoreError::Closed
+                | StoreError::NewerSchema { .. }
+                | StoreError::Damaged(_)
+                | StoreError::Unreadable(_)),
             ) => {
                 return Err(error);
             }

@@ -112,6 +112,7 @@ pub(super) fn our_fault(error: &StoreError) -> Reply {
         }
         StoreError::Failed(_)
         | StoreError::NewerSchema { .. }
+        | StoreError::Damaged(_)
         | StoreError::Unreadable(_)
         | StoreError::Closed => Reply::local_error("the message could not be stored, try again later"),
     }

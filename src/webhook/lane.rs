@@ -120,7 +120,8 @@ pub(super) async fn deliver(
 async fn attempt(poster: &Poster, waiting: &Waiting, clock: Clock) -> Option<Answer> {
     let notice = waiting.notice.as_ref()?;
     let body = body::body(notice, &poster.endpoint).ok()?;
-    Some(poster.post(notice.id(), clock.now(), body).await)
+    // Its receiver compares this with a clock of its own.
+    Some(poster.post(notice.id(), clock.wall(), body).await)
 }
 
 fn outcome(

@@ -20,12 +20,21 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod cable;
 mod checker;
+mod clock;
+mod damage;
+mod database;
 mod errors;
+mod full;
 mod kill;
+mod memory;
+mod mount;
 mod planted;
+mod power;
 mod scene;
 mod trace;
+mod upstream;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -58,6 +67,12 @@ const CAMPAIGNS: &[Campaign] = &[
     }),
     Campaign { name: "kill", run: kill::run, rounds: 9, missing: trace::missing },
     Campaign { name: "errors", run: errors::run, rounds: 9, missing: trace::missing },
+    Campaign { name: "database", run: database::run, rounds: 14, missing: || None },
+    Campaign { name: "upstream", run: upstream::run, rounds: 3, missing: || None },
+    Campaign { name: "power", run: power::run, rounds: 5, missing: power::missing },
+    Campaign { name: "memory", run: memory::run, rounds: 4, missing: memory::missing },
+    Campaign { name: "clock", run: clock::run, rounds: 5, missing: clock::missing },
+    Campaign { name: "full", run: full::run, rounds: 4, missing: full::missing },
 ];
 
 const fn checked(name: &'static str, run: fn(Arguments)) -> Campaign {

@@ -4,17 +4,22 @@
 //! of a campaign [`Scene::judge`] waits until everything has come to rest and judges.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde_json::Value;
+
+use super::cable::Unheard;
 use super::checker::{Allowance, Answer, Copy, End, Observed, Submission, Verdict, Way, judge};
 use crate::harness::config::{LISTENER, NO_REPLY, NO_REPLY_ADDRESS, client, sha256, upstream};
 use crate::harness::dialogue::{Dialogue, Sent};
-use crate::harness::mail::password_reset;
+use crate::harness::mail::{Mail, password_reset};
 use crate::harness::relay::{Home, Relay};
 use crate::harness::texts::{OPEN, Provider, Shop, TOKEN, asking, id_of, twilio};
-use crate::harness::upstream::Upstream;
-use crate::harness::{Watched, look_until_within};
+use crate::harness::upstream::{Answer as Taken, Upstream};
+use crate::harness::{PATIENCE, Watched, look_until_within};
 
 const FROM: &str = "shop@legacy.example";
 
@@ -30,15 +35,19 @@ pub struct Load {
     pub connections: usize,
     pub mails: usize,
     pub codes: usize,
+    /// What is added to each mail, in octets.
+    pub padding: usize,
 }
 
 /// Enough to have several in every stage at once.
-pub const USUAL: Load = Load { connections: 3, mails: 5, codes: 4 };
+pub const USUAL: Load = Load { connections: 3, mails: 5, codes: 4, padding: 0 };
 
 pub struct Scene {
     pub relay: Relay,
     pub upstream: Upstream,
     pub provider: Provider,
+    /// Where the upstream's answers may have got lost.
+    pub unheard: Unheard,
     submissions: Arc<Watched<Vec<Submission>>>,
     faults: Vec<usize>,
     /// How many may arrive though they were put off.
@@ -54,9 +63,16 @@ const OF_PROVIDER: &str = "max_connections = 2\nbreaker = { failures = 1000, lon
     timeouts = { connect = \"2s\", answer = \"2s\" }\n";
 
 /// Quick retries, and codes whose doubt is over soon.
-const CATEGORIES: &str = "[categories.password-reset]\nretry = [\"300ms\"]\n[categories.signin]\nlife = \"30s\"\nretry = [\"300ms\"]\n";
+const OF_CODES: &str = "[categories.signin]\nlife = \"30s\"\nretry = [\"300ms\"]\n";
 
-fn configuration(upstream_: &Upstream, provider: &Provider) -> String {
+/// What a campaign sets beside the usual: further settings of its mail's category, and of the queue.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings {
+    pub of_mail: &'static str,
+    pub of_queue: &'static str,
+}
+
+fn configuration(address: SocketAddr, provider: &Provider, settings: Settings) -> String {
     let digest = sha256(TOKEN);
     let http = "[http.http]\naddress = \"127.0.0.1:0\"\nserves = [\"otp\"]\n";
     let app = client("app", "category = \"password-reset\"");
@@ -64,11 +80,12 @@ fn configuration(upstream_: &Upstream, provider: &Provider) -> String {
         "[clients.shop]\nbusiness = \"acme\"\ntoken_sha256 = \"{digest}\"\n\
          [businesses.acme]\nurl = \"https://acme.example\"\n"
     );
-    let mail = upstream("provider", upstream_.address(), OF_UPSTREAM);
+    let mail = upstream("provider", address, OF_UPSTREAM);
     let phones = twilio("phones", &provider.fake.base_url(), OF_PROVIDER);
-    format!(
-        "{LISTENER}{http}{app}{shop}{NO_REPLY}{mail}{phones}[otp]\n{OPEN}{CATEGORIES}[queue]\nworkers = {WORKERS}\n"
-    )
+    let Settings { of_mail, of_queue } = settings;
+    let mails = format!("[categories.password-reset]\nretry = [\"300ms\"]\n{of_mail}\n");
+    let queue = format!("[queue]\nworkers = {WORKERS}\n{of_queue}\n");
+    format!("{LISTENER}{http}{app}{shop}{NO_REPLY}{mail}{phones}[otp]\n{OPEN}{mails}{OF_CODES}{queue}")
 }
 
 impl Scene {
@@ -78,12 +95,24 @@ impl Scene {
 
     /// The same in a folder, before an upstream.
     pub fn start_in(home: Home, upstream: Upstream) -> Self {
+        Self::start_with(home, upstream, Settings::default())
+    }
+
+    /// The same with further settings.
+    pub fn start_with(home: Home, upstream: Upstream, settings: Settings) -> Self {
+        let address = upstream.address();
+        Self::behind(home, upstream, address, settings)
+    }
+
+    /// The same where the upstream is reached by another address.
+    pub fn behind(home: Home, upstream: Upstream, address: SocketAddr, settings: Settings) -> Self {
         let provider = Provider::start();
-        let relay = home.start_at_level(&configuration(&upstream, &provider), "info");
+        let relay = home.start_at_level(&configuration(address, &provider, settings), "info");
         Self {
             relay,
             upstream,
             provider,
+            unheard: Arc::default(),
             submissions: Arc::default(),
             faults: Vec::new(),
             doubted: 0,
@@ -93,6 +122,11 @@ impl Scene {
 
     /// Sends, until all is sent or the relay is gone.
     pub fn load(&mut self, load: Load) {
+        self.begin(load).into_iter().for_each(finish);
+    }
+
+    /// Begins to send; what is given ends when all is sent or the relay is gone.
+    pub fn begin(&mut self, load: Load) -> Vec<JoinHandle<()>> {
         let first = self.sent;
         self.sent += load.connections * load.mails + load.codes;
         let smtp = self.relay.address();
@@ -102,7 +136,7 @@ impl Scene {
             senders.push(std::thread::spawn(move || {
                 let Some(mut dialogue) = Dialogue::try_hello(smtp) else { return };
                 for number in from..from + load.mails {
-                    if !send_mail(&mut dialogue, number, &seen) {
+                    if !send_mail(&mut dialogue, number, load.padding, &seen) {
                         return;
                     }
                 }
@@ -118,9 +152,13 @@ impl Scene {
                 }
             }
         }));
-        for sender in senders {
-            sender.join().expect("a sender whose relay answered or hung up");
-        }
+        senders
+    }
+
+    /// Waits until so many were answered, since the beginning.
+    pub fn wait_answered(&self, count: usize) {
+        let answered = |seen: &Vec<Submission>| (seen.len() >= count).then_some(());
+        self.submissions.wait(PATIENCE, answered).expect("answers of the relay");
     }
 
     /// What was answered so far.
@@ -148,22 +186,56 @@ impl Scene {
 
     fn copies(&self) -> Vec<Copy> {
         let seen = self.upstream.seen();
-        let all = seen.dots.iter().zip(&seen.answers).filter(|(_, answer)| answer.takes());
-        all.map(|(mail, answer)| Copy { mail: mail.clone(), answered: answer.tells() }).collect()
+        let unheard = self.unheard.get();
+        let all =
+            seen.dots.iter().zip(&seen.answers).zip(&seen.peers).filter(|((_, answer), _)| answer.takes());
+        let copy = |((mail, answer), peer): ((&Mail, &Taken), _)| Copy {
+            mail: Mail::clone(mail),
+            answered: answer.tells() && !unheard.contains(peer),
+        };
+        all.map(copy).collect()
     }
 
     /// Waits until nothing is under way.
     pub fn rest(&self) {
-        look_until_within(REST, "the queue to be empty", || {
-            let status = self.relay.cli(&["status", "--json"]).json();
-            let depth = |lane: &str| status["queue"][lane].as_u64();
-            (depth("urgent") == Some(0) && depth("normal") == Some(0)).then_some(())
-        });
+        self.rest_within(REST);
+    }
+
+    pub fn rest_within(&self, patience: Duration) {
+        look_until_within(patience, "the queue to be empty", || self.is_at_rest().then_some(()));
+    }
+
+    /// Waits until nothing is under way, or it is clear that this does not come.
+    pub fn rest_or_not(&self, patience: Duration) {
+        let deadline = crate::harness::deadline(patience);
+        while !self.is_at_rest() && crate::harness::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+
+    /// Whether nothing is under way; a relay that can't say is not at rest.
+    pub fn is_at_rest(&self) -> bool {
+        let status = self.relay.cli(&["status", "--json"]);
+        if !status.status.success() {
+            return false;
+        }
+        let status = status.json();
+        let depth = |lane: &str| status["queue"][lane].as_u64();
+        depth("urgent") == Some(0) && depth("normal") == Some(0)
     }
 
     /// Waits until everything has come to rest, and gives all that was seen.
     pub fn observe(&self) -> Observed {
         self.rest();
+        self.look(|id| self.end(id))
+    }
+
+    /// The same as it is now.
+    pub fn observe_now(&self) -> Observed {
+        self.look(|id| self.traced(id).map_or(End { state: None, told: false }, |trace| end_in(&trace)))
+    }
+
+    fn look(&self, end: impl Fn(&str) -> End) -> Observed {
         let post = |post: crate::harness::fake_twilio::Seen| {
             let field = |name: &str| post.field(name).unwrap_or_default().to_owned();
             (field("To"), field("Body"))
@@ -182,27 +254,24 @@ impl Scene {
                 Way::Text => seen.texts.iter().any(|(to, _)| *to == submission.to),
             };
             if !arrived {
-                seen.ends.insert(id.clone(), self.end(id));
+                seen.ends.insert(id.clone(), end(id));
             }
         }
         seen
     }
 
     fn end(&self, id: &str) -> End {
-        let trace = look_until_within(REST, "the end of a message", || {
-            let trace = self.relay.cli(&["trace", id, "--json", "--full"]);
-            if !trace.status.success() {
-                return Some(None);
-            }
-            let trace = trace.json();
-            let state = trace["messages"][0]["state"].as_str().unwrap_or_default().to_owned();
-            (!matches!(state.as_str(), "queued" | "attempting" | "awaiting-report")).then_some(Some(trace))
-        });
-        let Some(trace) = trace else { return End { state: None, told: false } };
-        let state = trace["messages"][0]["state"].as_str().map(ToOwned::to_owned);
-        let events = trace["events"].as_array().cloned().unwrap_or_default();
-        let told = state.as_ref().is_some_and(|state| events.iter().any(|event| event["event"] == **state));
-        End { state, told }
+        look_until_within(REST, "the end of a message", || {
+            let Some(trace) = self.traced(id) else { return Some(End { state: None, told: false }) };
+            let end = end_in(&trace);
+            end.state.is_some().then_some(end)
+        })
+    }
+
+    /// What the relay knows of a message.
+    fn traced(&self, id: &str) -> Option<Value> {
+        let trace = self.relay.cli(&["trace", id, "--json", "--full"]);
+        trace.status.success().then(|| trace.json())
     }
 
     /// Waits for rest, and judges. Fails at any breach.
@@ -215,8 +284,21 @@ impl Scene {
 
     /// The same without failing.
     pub fn verdict(&self) -> Verdict {
+        self.verdict_on(&self.observe())
+    }
+
+    /// The same on what was seen at another time.
+    pub fn verdict_on(&self, seen: &Observed) -> Verdict {
         let allowance = Allowance { workers: WORKERS, doubted: self.doubted };
-        judge(&self.observe(), allowance, NO_REPLY_ADDRESS)
+        judge(seen, allowance, NO_REPLY_ADDRESS)
+    }
+
+    /// Judges after a round, and fails at any breach with what was done in it.
+    pub fn judge_round(&self, done: &str) -> Verdict {
+        let verdict = self.verdict();
+        let found: Vec<String> = verdict.breaches.iter().map(ToString::to_string).collect();
+        assert!(found.is_empty(), "after {done}: {}", found.join("; "));
+        verdict
     }
 
     /// The same, and everything that was sent was fit to be accepted: a fault of ours is never a `5xx`.
@@ -227,10 +309,34 @@ impl Scene {
     }
 }
 
+/// The end that a trace tells of; no state where it has not come.
+fn end_in(trace: &Value) -> End {
+    let state = trace["messages"][0]["state"].as_str().unwrap_or_default();
+    if matches!(state, "" | "queued" | "attempting" | "awaiting-report") {
+        return End { state: None, told: false };
+    }
+    let events = trace["events"].as_array().cloned().unwrap_or_default();
+    let told = events.iter().any(|event| event["event"] == state);
+    End { state: Some(state.to_owned()), told }
+}
+
+/// Waits for a sender.
+pub fn finish(sender: JoinHandle<()>) {
+    sender.join().expect("a sender whose relay answered or hung up");
+}
+
 /// Sends one mail, and notes what was answered. False when the connection is over.
-fn send_mail(dialogue: &mut Dialogue, number: usize, seen: &Watched<Vec<Submission>>) -> bool {
+fn send_mail(
+    dialogue: &mut Dialogue,
+    number: usize,
+    padding: usize,
+    seen: &Watched<Vec<Submission>>,
+) -> bool {
     let to = format!("user{number}@customer.example");
-    let bytes = password_reset(&to);
+    let mut bytes = password_reset(&to);
+    while padding > 0 && bytes.len() < padding {
+        bytes.extend_from_slice(b"Please keep this message for as long as you need it, and no longer.\r\n");
+    }
     let (answer, goes_on) = match dialogue.try_send(FROM, &[&to], &bytes) {
         Sent::Answered(reply) => match reply.code {
             250 => (Answer::Accepted(reply.id()), true),

@@ -81,6 +81,8 @@ pub struct Seen {
     pub dots: Vec<Mail>,
     /// What was answered to each of them.
     pub answers: Vec<Answer>,
+    /// Over which connection each of them came: its far end.
+    pub peers: Vec<SocketAddr>,
     /// The messages that were accepted.
     pub taken: Vec<Mail>,
     /// Every `MAIL` command, as it came.
@@ -207,11 +209,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(stream) = stream else { continue };
+        let Ok(peer) = stream.peer_addr() else { continue };
         let shared = Arc::clone(shared);
         std::thread::spawn(move || {
             shared.seen.change(|seen| seen.connections += 1);
             // A connection that breaks is the peer's business, and shows in what was seen.
-            let _ = Session { stream: BufReader::new(stream), shared: Arc::clone(&shared) }.lead();
+            let _ = Session { stream: BufReader::new(stream), peer, shared: Arc::clone(&shared) }.lead();
             shared.seen.change(|seen| seen.ended += 1);
         });
     }
@@ -219,6 +222,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 struct Session {
     stream: BufReader<TcpStream>,
+    peer: SocketAddr,
     shared: Arc<Shared>,
 }
 
@@ -297,12 +301,14 @@ impl Session {
         envelope.recipients.clear();
         // What is answered is decided before others can see the message, and the message is seen before the answer is.
         let answer = (self.shared.script.get().clone())(Moment::Dot(&mail));
+        let peer = self.peer;
         self.shared.seen.change(|seen| {
             if answer == Answer::Accept {
                 seen.taken.push(mail.clone());
             }
             seen.dots.push(mail.clone());
             seen.answers.push(answer);
+            seen.peers.push(peer);
         });
         let number = self.shared.seen.get().dots.len();
         self.answer(answer, &format!("250 2.0.0 Ok: queued as UP{number}"))

@@ -28,6 +28,7 @@ mod archive;
 mod burst_model;
 mod bursts;
 mod codes;
+mod damage;
 mod faults;
 mod forgetting;
 mod lives;

@@ -209,7 +209,10 @@ async fn what_is_not_ours_is_refused() {
     let folder = Folder::new();
     std::fs::write(folder.path(), "no database at all ".repeat(100)).unwrap();
     let problem = refusal(&folder);
-    assert!(problem.starts_with("it is no queue, or damaged: move it away"), "{problem}");
+    assert!(
+        problem.starts_with("it is no queue, or damaged: stop the daemon and run `authrelay queue rescue`"),
+        "{problem}"
+    );
 
     let folder = Folder::new();
     let conn = Connection::open(folder.path()).unwrap();

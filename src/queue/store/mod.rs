@@ -48,6 +48,9 @@ pub enum StoreError {
     /// The store can't be opened or read as what it should be.
     #[error("{0}")]
     Unreadable(String),
+    /// The store is damaged; what it says tells what can be done.
+    #[error("{0}")]
+    Damaged(String),
     /// It was closed.
     #[error("the queue's store is closed")]
     Closed,

@@ -2,7 +2,7 @@
 //!
 //! Who does what: a caller seals (`prepare`), the one writer thread changes rows and commits for
 //! everybody who waits (`writer`), a few read-only connections read and open what was sealed
-//! (`read`). SQL stands in this folder and nowhere else.
+//! (`read`). A file that is not whole is refused (`sound`), and what can be read of it is kept (`rescue`). SQL stands in this folder and nowhere else.
 //!
 //! # What is left of a message
 //!
@@ -26,9 +26,11 @@ mod prepare;
 mod put;
 mod read;
 mod report;
+mod rescue;
 mod reseal;
 mod row;
 mod schema;
+mod sound;
 mod sweep;
 mod upstream;
 mod writer;
@@ -42,6 +44,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot, watch};
+
+pub use self::rescue::{Rescued, rescue};
 
 use self::claim::Leased;
 use self::read::{Opened, Readers};
@@ -139,8 +143,8 @@ impl SqliteStore {
         scrub_every: Duration,
         audience: CurrentAudience,
     ) -> Result<Self, StoreError> {
-        let lock = schema::lock(path)?;
-        let conn = schema::open_writer(path, &keyring)?;
+        let mut lock = schema::lock(path)?;
+        let conn = schema::open_writer(path, &keyring, &mut lock)?;
         // At the start whoever waits for it looks by itself.
         let (reports, outbox) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         recover(&conn, &keyring, audience(), clock.now(), &reports)?;

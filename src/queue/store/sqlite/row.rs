@@ -9,6 +9,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use serde::{Deserialize, Serialize};
 
+use super::sound::WAY_OUT;
 use crate::clock::Timestamp;
 use crate::ident::{BusinessName, CategoryName, Class, ClientName, MessageId, UpstreamName};
 use crate::mail::{Address, Recipient};
@@ -221,6 +222,9 @@ pub(super) fn or_null<T: Into<Value>>(value: Option<T>) -> Value {
 pub(super) fn failed(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full,
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            StoreError::Failed(format!("{error}: {WAY_OUT}"))
+        }
         _ => StoreError::Failed(error.to_string()),
     }
 }

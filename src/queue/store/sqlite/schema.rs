@@ -14,6 +14,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::reseal;
+use super::sound::{Mark, WAY_OUT, check_begun, check_log, check_whole, damaged};
 use crate::queue::keyring::{Keyring, sealing_key};
 use crate::queue::store::StoreError;
 use crate::secret::Digest;
@@ -44,7 +45,8 @@ pub(super) fn known_schema() -> i64 {
 /// Takes the lock that keeps a second daemon out. It lasts until the file is dropped.
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     let beside = sibling(path, ".lock");
-    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside);
+    let open =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&beside);
     let file = open.map_err(|error| unreadable(&beside, &error.to_string()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -56,12 +58,16 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Opens the store for the writer: makes the file where there is none, migrates it, and checks that it belongs to
-/// `keyring`. The caller holds the lock.
-pub(super) fn open_writer(path: &Path, keyring: &Keyring) -> Result<Connection, StoreError> {
-    make_private(path).map_err(|error| unreadable(path, &error.to_string()))?;
+/// Opens the store for the writer: makes the file where there is none, migrates it, and checks that it is whole and
+/// belongs to `keyring`. The caller holds the lock, which says from here on that the store is in use.
+pub(super) fn open_writer(path: &Path, keyring: &Keyring, lock: &mut File) -> Result<Connection, StoreError> {
+    let of_lock = |error: io::Error| unreadable(&sibling(path, ".lock"), &error.to_string());
+    let mark = Mark::read(lock).map_err(of_lock)?;
+    check_log(path, mark)?;
+    let was_there = make_private(path).map_err(|error| unreadable(path, &error.to_string()))?;
     let mut conn = connect(path)?;
     let version = check_identity(&conn, path)?;
+    check_begun(path, mark, version, was_there)?;
     if version == 0 {
         // Both can be set only while the file is empty.
         conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")
@@ -75,8 +81,10 @@ pub(super) fn open_writer(path: &Path, keyring: &Keyring) -> Result<Connection, 
     }
     migrate(&mut conn, version).map_err(|error| explain(path, &error))?;
     check_key(&conn, path, keyring)?;
+    check_whole(&conn, path)?;
     announce_keys(&conn, path, keyring)?;
     sync_directory(path).map_err(|error| unreadable(path, &error.to_string()))?;
+    Mark::InUse.write(lock).map_err(of_lock)?;
     Ok(conn)
 }
 
@@ -87,6 +95,8 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let setup = || -> rusqlite::Result<()> {
         conn.busy_timeout(BUSY)?;
         steady_plans(&conn)?;
+        // The log goes only with [`let_log_go`]: whoever finds the store not closed has to find the log as well.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         conn.set_prepared_statement_cache_capacity(64);
         // secure_delete: what is freed is overwritten with zeros. temp_store: nothing spills into a temporary file.
         conn.execute_batch(
@@ -96,6 +106,11 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     };
     setup().map_err(|error| explain(path, &error))?;
     Ok(conn)
+}
+
+/// Closing this connection takes the write-ahead log with it, if it is the last one.
+pub(super) fn let_log_go(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(drop)
 }
 
 /// A reader's connection, beside a writer of this process.
@@ -163,7 +178,7 @@ fn reader_setup(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The schema version; 0 for an empty file. Refuses what is not ours or newer than this program.
-fn check_identity(conn: &Connection, path: &Path) -> Result<i64, StoreError> {
+pub(super) fn check_identity(conn: &Connection, path: &Path) -> Result<i64, StoreError> {
     let pragma = |name: &str| -> Result<i64, StoreError> {
         conn.pragma_query_value(None, name, |row| row.get(0)).map_err(|error| explain(path, &error))
     };
@@ -201,7 +216,8 @@ fn check_key(conn: &Connection, path: &Path, keyring: &Keyring) -> Result<(), St
     let wrong = || {
         unreadable(
             path,
-            "it was sealed with another key: give the key file it was written with, or start a new queue",
+            "it was sealed with another key: give the key file it was written with, or start a new queue; where it is \
+             the right key, a part of the file is damaged: run `authrelay queue rescue`",
         )
     };
     let value = keyring.lookup_key().digest(KEY_CHECK, &[]);
@@ -261,12 +277,12 @@ fn announce_keys(conn: &Connection, path: &Path, keyring: &Keyring) -> Result<()
     reseal::announce(conn, &keys).map_err(|error| explain(path, &error))
 }
 
-/// Makes the file where it is missing, and keeps it and what `SQLite` puts beside it to its owner.
-fn make_private(path: &Path) -> io::Result<()> {
+/// Makes the file where it is missing, and keeps it and what `SQLite` puts beside it to its owner. Whether it was there.
+fn make_private(path: &Path) -> io::Result<bool> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => {
             file.sync_all()?;
-            return sync_directory(path);
+            return sync_directory(path).map(|()| false);
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
@@ -281,32 +297,31 @@ fn make_private(path: &Path) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-fn sibling(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-fn unreadable(path: &Path, problem: &str) -> StoreError {
+pub(super) fn unreadable(path: &Path, problem: &str) -> StoreError {
     StoreError::Unreadable(format!("queue {}: {problem}", path.display()))
 }
 
 /// What an error while opening means to the one who has to do something about it.
-fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
+pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full,
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => unreadable(
-            path,
-            "it is no queue, or damaged: move it away (with its -wal and -shm) and start, or restore a copy",
-        ),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            damaged(path, &format!("it is no queue, or damaged: {WAY_OUT}"))
+        }
         _ => unreadable(path, &error.to_string()),
     }
 }

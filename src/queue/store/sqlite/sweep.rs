@@ -20,6 +20,23 @@ impl Work<'_> {
         for row in self.rows(&sql, [])? {
             self.recover(row, now)?;
         }
+        self.follow_clock(now)
+    }
+
+    /// What was accepted in the future was accepted before the clock was set back: it is due, and has no more than its
+    /// life before it. A running process does not follow such a step, so only a start can find this.
+    fn follow_clock(&self, now: Timestamp) -> Result<(), StoreError> {
+        let sql = "UPDATE message SET accepted = ?1, next_attempt = min(next_attempt, ?1), \
+                   expires = ?1 + (expires - accepted), \
+                   ends = CASE WHEN ends IS NULL THEN NULL ELSE min(ends, ?1 + (expires - accepted)) END \
+                   WHERE ended IS NULL AND accepted > ?1";
+        let moved = self.conn.execute(sql, [now.as_millis()]).map_err(failed)?;
+        if moved > 0 {
+            tracing::warn!(
+                messages = moved,
+                "the clock was set back since these were accepted: they are due now, and live for no longer than their life from here"
+            );
+        }
         Ok(())
     }
 

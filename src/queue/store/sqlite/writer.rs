@@ -26,7 +26,8 @@ use super::group::{Group, step, take_out};
 use super::prepare::Prepared;
 use super::reseal::{self, Pass, Resealed};
 use super::row::failed;
-use super::schema::{self, BUSY, connect};
+use super::schema::{self, BUSY, connect, let_log_go};
+use super::sound::Mark;
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::ident::Class;
@@ -416,8 +417,11 @@ impl Writer {
         for answer in self.scrubs.drain(..) {
             let _ = answer.send(Err(StoreError::Closed));
         }
-        let Parts { conn, lock, heart, .. } = self.parts;
+        let Parts { conn, mut lock, heart, .. } = self.parts;
         heart.works();
+        // In this order: without that mark the next start asks for the log.
+        let let_go = Mark::Closed.write(&mut lock).is_ok() && let_log_go(&conn).is_ok();
+        tracing::debug!(target: "authrelay::queue", let_go, "the queue is closed");
         let closed = conn.close().map_err(|(_, error)| failed(error));
         // Said, not left to the close: a process being forked just now has a copy of the file.
         let _ = lock.unlock();
