@@ -14,9 +14,10 @@ use rusqlite::Connection;
 use super::schema::{explain, sibling};
 use crate::queue::store::StoreError;
 
-/// A file of up to this size is read whole at the start. It takes about a second; of a larger one damage shows when it
-/// is met.
-const READ_WHOLE: u64 = 256 << 20;
+/// Up to this size a file is read whole at the start, and every index compared with its table; up to the second one its
+/// pages alone are read. Either takes about a second. Of a larger one damage shows when it is met.
+const COMPARED: u64 = 64 << 20;
+const READ: u64 = 512 << 20;
 
 /// What an operator can do about a damaged file.
 pub(super) const WAY_OUT: &str = "stop the daemon and run `authrelay queue rescue`, which keeps all that can still be read, \
@@ -92,14 +93,16 @@ pub(super) fn check_begun(path: &Path, mark: Mark, schema: i64, was_there: bool)
     }
 }
 
-/// Reads the whole file, where it is not too large for a start, and refuses what does not hold together.
+/// Reads the file, where it is not too large for a start, and refuses what does not hold together.
 pub(super) fn check_whole(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     let size = fs::metadata(path).map_or(0, |meta| meta.len());
-    if size > READ_WHOLE {
-        return Ok(());
-    }
+    let check = match size {
+        ..=COMPARED => "PRAGMA integrity_check(1)",
+        ..=READ => "PRAGMA quick_check(1)",
+        _ => return Ok(()),
+    };
     let found: String = conn
-        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .query_row(check, [], |row| row.get(0))
         .map_err(|error| explain(path, &error))?;
     if found == "ok" { Ok(()) } else { Err(damaged(path, &format!("it is damaged: {WAY_OUT}"))) }
 }
