@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::RootCertStore;
 use rustls::pki_types::PrivateKeyDer;
 
@@ -20,11 +20,15 @@ pub struct Tls {
 pub fn make(folder: &Path) -> anyhow::Result<Tls> {
     let authority_key = KeyPair::generate()?;
     let mut authority = CertificateParams::new(Vec::new())?;
+    // OpenSSL takes a certificate for self-signed whose subject is its issuer's.
+    authority.distinguished_name.push(DnType::CommonName, "authrelay-bench authority");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let root = authority.self_signed(&authority_key)?;
     let key = KeyPair::generate()?;
     let issuer = Issuer::new(authority, authority_key);
-    let leaf = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &issuer)?;
+    let mut leaf = CertificateParams::new(vec!["localhost".to_owned()])?;
+    leaf.distinguished_name.push(DnType::CommonName, "localhost");
+    let leaf = leaf.signed_by(&key, &issuer)?;
 
     let file = |name: &str, text: String| {
         let path = folder.join(name);

@@ -99,12 +99,13 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 }
             }
         }
+        // A long run that is broken off has its whole rounds.
+        if let Some(path) = &arguments.json {
+            std::fs::write(path, serde_json::to_string_pretty(&report.json(&machine))?)?;
+        }
     }
     println!("{machine:#?}\n\n{}", report.table());
     report.notes().iter().for_each(|note| println!("- {note}"));
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_string_pretty(&report.json(&machine))?)?;
-    }
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -11,8 +11,11 @@ use crate::report::Figures;
 use crate::sink::Sink;
 
 const SESSIONS: usize = 20;
+/// How many sessions send at once while syncs are counted.
+const CROWDS: [(usize, &str); 3] =
+    [(SESSIONS, "under load, 20 sessions"), (5, "5 sessions"), (100, "100 sessions")];
 /// How long what was accepted may take to arrive.
-const PATIENCE: Duration = Duration::from_mins(10);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Sends as much as is taken, for a while.
 pub(super) async fn accept(
@@ -86,7 +89,7 @@ pub(super) async fn single(bench: &Bench, peer: Peer) -> anyhow::Result<Figures>
 pub(super) async fn syncs(bench: &Bench, peer: Peer) -> anyhow::Result<Figures> {
     let wishes = Wishes { count_syncs: true, ..Wishes::default() };
     let singles = 50;
-    let ledger = Ledger::new(bench.sizes.synced + singles + 10);
+    let ledger = Ledger::new(bench.sizes.synced * CROWDS.len() + singles + 10);
     let sink = Sink::start(ledger.clone(), bench.manner(wishes, Duration::ZERO))?;
     let setup = bench.setup(peer, sink.address(), wishes)?;
     let running = setup.start(peer).await?;
@@ -102,17 +105,19 @@ pub(super) async fn syncs(bench: &Bench, peer: Peer) -> anyhow::Result<Figures> 
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     settle_down().await;
-    let one_by_one = running.syncs() - before;
-    let before = running.syncs();
-    let habits = bench.habits(&running, Kind::Mixed, 10, wishes);
-    let sent = send(&habits, &ledger, SESSIONS, Until::Messages(bench.sizes.synced)).await?;
-    ledger.wait_for(singles + sent.accepted.len(), PATIENCE).await;
-    settle_down().await;
-    let under_load = running.syncs() - before;
     let mut figures = Figures::new("syncs a message");
-    figures.lower("one at a time", "", one_by_one as f64 / singles as f64);
-    figures.lower("under load", "", under_load as f64 / sent.accepted.len() as f64);
-    figures.check(&ledger, &sent, singles + sent.accepted.len());
+    figures.lower("one at a time", "", (running.syncs() - before) as f64 / singles as f64);
+    let habits = bench.habits(&running, Kind::Mixed, 10, wishes);
+    let mut expected = singles;
+    for (sessions, name) in CROWDS {
+        let before = running.syncs();
+        let sent = send(&habits, &ledger, sessions, Until::Messages(bench.sizes.synced)).await?;
+        expected += sent.accepted.len();
+        ledger.wait_for(expected, PATIENCE).await;
+        settle_down().await;
+        figures.lower(name, "", (running.syncs() - before) as f64 / sent.accepted.len() as f64);
+        figures.check(&ledger, &sent, expected);
+    }
     clear(&setup, running).await?;
     Ok(figures)
 }
