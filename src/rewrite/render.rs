@@ -226,7 +226,8 @@ fn reverse_path(plan: &Plan, sender: &Sender) -> ReversePath {
 fn has_bare_line_end(raw: &[u8]) -> bool {
     let (Some(first), Some(last)) = (raw.first(), raw.last()) else { return false };
     let behind = raw.get(1..).unwrap_or_default();
-    let within = raw.iter().zip(behind).fold(0, |bare, (&a, &b)| bare | u8::from((a == b'\r') != (b == b'\n')));
+    let within =
+        raw.iter().zip(behind).fold(0, |bare, (&a, &b)| bare | u8::from((a == b'\r') != (b == b'\n')));
     within != 0 || *first == b'\n' || *last == b'\r'
 }
 

@@ -108,7 +108,8 @@ async fn a_file_of_schema_1_is_brought_up_to_date_with_everything_in_it() {
 fn as_schema_3(folder: &Folder) {
     let conn = Connection::open(folder.path()).unwrap();
     conn.execute_batch(
-        "DROP TABLE endpoint; DROP TABLE outbox; DROP TABLE archive; PRAGMA user_version = 3;",
+        "DROP TABLE endpoint; DROP TABLE outbox; DROP TABLE archive; ALTER TABLE payload DROP COLUMN packed;
+         PRAGMA user_version = 3;",
     )
     .unwrap();
     conn.close().unwrap();

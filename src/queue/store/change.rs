@@ -190,7 +190,7 @@ pub struct Counter {
 }
 
 /// The end of one attempt.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settle {
     /// The message.
     pub id: MessageId,

@@ -16,7 +16,7 @@ use crate::queue::store::{ClaimRequest, StoreError};
 const LAPSED: i64 = 100;
 
 /// Who was served last, by lane.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Turns {
     last: [Option<String>; 2],
 }

@@ -97,14 +97,14 @@ impl Work<'_> {
     }
 
     /// Stores events that belong to no row.
-    pub(super) fn record_all(&mut self, events: Vec<Loose>) -> Result<Effect, StoreError> {
+    pub(super) fn record_all(&mut self, events: &[Loose]) -> Result<Effect, StoreError> {
         for event in events {
             self.record(event)?;
         }
         Ok(Effect::Done)
     }
 
-    fn record(&mut self, loose: Loose) -> Result<(), StoreError> {
+    fn record(&mut self, loose: &Loose) -> Result<(), StoreError> {
         let Loose { event, recipient_key, sealed } = loose;
         let sql = "INSERT INTO event (id, kind, at, attempts, message_id, submission, recipient_key, detail) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
@@ -120,8 +120,8 @@ impl Work<'_> {
             sealed,
         );
         statement.execute(values).map_err(failed)?;
-        self.notify_of(&event)?;
-        self.events.push(event);
+        self.notify_of(event)?;
+        self.events.push(event.clone());
         Ok(())
     }
 }

@@ -1,4 +1,8 @@
-//! One transaction of the writer: the jobs of a group, each in its own savepoint.
+//! One transaction of the writer, but for its commit: the jobs of a group.
+//!
+//! Jobs are made together: a savepoint for each would keep a copy of every page that it changes, only to throw it away.
+//! Where one fails, which is rare, all is undone and made once more, each in a savepoint of its own, so that the one that
+//! fails is undone alone.
 
 use std::sync::Arc;
 
@@ -16,13 +20,27 @@ use crate::queue::keyring::Keyring;
 use crate::queue::store::outbox::Audience;
 use crate::queue::store::{Applied, StoreError};
 
-/// A group under way.
-pub(super) struct Group<'a> {
-    conn: &'a Connection,
-    keyring: &'a Keyring,
-    audience: Arc<Audience>,
-    now: Timestamp,
-    /// What was made so far, with its answers.
+/// What the jobs of a group stand to each other as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bond {
+    /// One that fails takes all with it.
+    Together,
+    /// One that fails is undone alone.
+    Apart,
+}
+
+/// What jobs are made with.
+pub(super) struct Bench<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) keyring: &'a Keyring,
+    pub(super) audience: Arc<Audience>,
+    pub(super) now: Timestamp,
+}
+
+/// What was made of a group, to be committed.
+#[derive(Default)]
+pub(super) struct Group {
+    /// The answers, a job each.
     pub(super) made: Vec<Made>,
     /// What to look for should the commit's fate not be known.
     pub(super) doubtful: Doubtful,
@@ -30,8 +48,6 @@ pub(super) struct Group<'a> {
     pub(super) erased: bool,
     /// Who else has something to do afterwards.
     pub(super) stirs: Stirs,
-    /// The whole transaction is gone, and why.
-    pub(super) lost: Option<StoreError>,
 }
 
 /// What has to be taken out again if a commit of unknown fate turns out to have been made.
@@ -41,106 +57,112 @@ pub(super) struct Doubtful {
     claims: Vec<Leased>,
 }
 
-impl<'a> Group<'a> {
-    /// A group in a transaction that was begun just now.
-    pub(super) fn new(
-        conn: &'a Connection,
-        keyring: &'a Keyring,
-        audience: Arc<Audience>,
-        now: Timestamp,
-    ) -> Self {
-        Self {
-            conn,
-            keyring,
-            audience,
-            now,
-            made: Vec::new(),
-            doubtful: Doubtful::default(),
-            erased: false,
-            stirs: Stirs::default(),
-            lost: None,
+impl Bench<'_> {
+    /// Begins a transaction and makes the jobs in it. After an error nothing of it is left.
+    pub(super) fn make(
+        &self,
+        jobs: &[Job],
+        bond: Bond,
+        turns: &mut Turns,
+        mut beat: impl FnMut(),
+    ) -> Result<Group, StoreError> {
+        step(self.conn, "BEGIN IMMEDIATE")?;
+        let mut group = Group::default();
+        for job in jobs {
+            let made = self.one(job, bond, turns, &mut group).inspect_err(|_| {
+                if !self.conn.is_autocommit() {
+                    let _ = step(self.conn, "ROLLBACK");
+                }
+            })?;
+            group.made.push(made);
+            beat();
         }
+        Ok(group)
     }
 
-    /// Makes one job. Where it fails it is undone alone.
-    pub(super) fn make(&mut self, job: Job, turns: &mut Turns) {
-        if let Some(error) = &self.lost {
-            return job.refuse(error.clone());
-        }
-        match job {
-            Job::Commit { changes, answer, .. } => {
-                let puts = self.doubtful.puts.len();
-                let result =
-                    self.savepoint(|group, work| group.apply(work, changes)).map(|(applied, _)| applied);
+    /// Makes one job. An error is the whole transaction's.
+    fn one(&self, job: &Job, bond: Bond, turns: &mut Turns, group: &mut Group) -> Result<Made, StoreError> {
+        Ok(match job {
+            Job::Commit { changes, .. } => {
+                let puts = group.doubtful.puts.len();
+                let result = self.bound(bond, group, |group, work| self.apply(group, work, changes))?;
                 if result.is_err() {
-                    self.doubtful.puts.truncate(puts);
+                    group.doubtful.puts.truncate(puts);
                 }
-                self.made.push(Made::Commit(answer, result));
+                Made::Commit(result.map(|(applied, _)| applied))
             }
-            Job::Claim { request, answer } => {
-                let result = self.savepoint(|_, work| work.claim(&request, turns));
-                let (result, events) = match result {
+            Job::Claim { request, .. } => {
+                let (result, events) = match self.bound(bond, group, |_, work| work.claim(request, turns))? {
                     Ok((leased, events)) => (Ok(leased), events),
                     Err(error) => (Err(error), Vec::new()),
                 };
-                self.doubtful.claims.extend(result.iter().flatten());
-                self.made.push(Made::Claim(answer, result, events));
+                group.doubtful.claims.extend(result.iter().flatten());
+                Made::Claim(result, events)
             }
-        }
+        })
     }
 
-    fn savepoint<T>(
-        &mut self,
-        job: impl FnOnce(&mut Self, &mut Work<'a>) -> Result<T, StoreError>,
-    ) -> Result<(T, Vec<crate::event::Event>), StoreError> {
+    /// Does the work of a job. The outer error is that of the transaction, the inner one the job's own.
+    fn bound<T>(
+        &self,
+        bond: Bond,
+        group: &mut Group,
+        job: impl FnOnce(&mut Group, &mut Work<'_>) -> Result<T, StoreError>,
+    ) -> Result<Result<(T, Vec<crate::event::Event>), StoreError>, StoreError> {
         let mut work = Work::new(self.conn, self.keyring, Arc::clone(&self.audience));
-        let made = step(self.conn, "SAVEPOINT job")
-            .and_then(|()| job(self, &mut work))
-            .and_then(|made| step(self.conn, "RELEASE job").map(|()| made));
+        let made = match bond {
+            Bond::Together => Ok(job(group, &mut work)?),
+            Bond::Apart => step(self.conn, "SAVEPOINT job")
+                .and_then(|()| job(group, &mut work))
+                .and_then(|made| step(self.conn, "RELEASE job").map(|()| made)),
+        };
         match made {
             Ok(made) => {
-                self.erased |= work.erased;
-                self.stirs.add(work.stirs);
-                Ok((made, work.events))
+                group.erased |= work.erased;
+                group.stirs.add(work.stirs);
+                Ok(Ok((made, work.events)))
             }
             Err(error) => {
                 // A full disk or an I/O error has taken the whole transaction with it. What can't be undone alone must
                 // not be committed either.
                 let undone = self.conn.execute_batch("ROLLBACK TO job; RELEASE job");
-                if undone.is_err() || self.conn.is_autocommit() {
-                    let _ = step(self.conn, "ROLLBACK");
-                    self.lost = Some(error.clone());
-                }
-                Err(error)
+                if undone.is_err() || self.conn.is_autocommit() { Err(error) } else { Ok(Err(error)) }
             }
         }
     }
 
-    fn apply(&mut self, work: &mut Work<'a>, changes: Vec<Prepared>) -> Result<Vec<Applied>, StoreError> {
+    fn apply(
+        &self,
+        group: &mut Group,
+        work: &mut Work<'_>,
+        changes: &[Prepared],
+    ) -> Result<Vec<Applied>, StoreError> {
         let mut applied = Vec::with_capacity(changes.len());
         for change in changes {
             let effect = match change {
                 Prepared::Put(put) => {
-                    self.doubtful.puts.extend(put.rows.iter().map(|row| row.new.entry.id));
-                    work.put(&put)?
+                    group.doubtful.puts.extend(put.rows.iter().map(|row| row.new.entry.id));
+                    work.put(put)?
                 }
-                Prepared::Settle(settle) => work.settle(*settle)?,
-                Prepared::Mark { id, lease, upstream } => work.mark(id, lease, &upstream)?,
+                Prepared::Settle(settle) => work.settle(settle.as_ref().clone())?,
+                Prepared::Mark { id, lease, upstream } => work.mark(*id, *lease, upstream)?,
                 Prepared::GiveBack { id, lease, next_attempt, reason } => {
-                    work.give_back(id, lease, next_attempt, reason)?
+                    work.give_back(*id, *lease, *next_attempt, reason.clone())?
                 }
-                Prepared::Operate { id, operation, at } => work.operate(id, operation, at)?,
+                Prepared::Operate { id, operation, at } => work.operate(*id, *operation, *at)?,
                 Prepared::OperateBurst { burst, operation, at, limit } => {
-                    work.operate_burst(&burst, operation, at, limit)?
+                    work.operate_burst(burst, *operation, *at, *limit)?
                 }
-                Prepared::Report(report) => work.report(&report)?,
-                Prepared::Postpone { id, until } => work.postpone(id, until)?,
-                Prepared::Feedback(feedback) => work.feedback(&feedback)?,
-                Prepared::Expire { now, limit } => work.expire(now, limit)?,
+                Prepared::Report(report) => work.report(report)?,
+                Prepared::Postpone { id, until } => work.postpone(*id, *until)?,
+                Prepared::Feedback(feedback) => work.feedback(feedback)?,
+                Prepared::Expire { now, limit } => work.expire(*now, *limit)?,
                 Prepared::Record(events) => work.record_all(events)?,
-                Prepared::Prune { before, archive, limit } => work.prune(before, archive, self.now, limit)?,
-                Prepared::Announce(news) => work.announce(*news)?,
-                Prepared::Outbox(change) => work.change_outbox(&change)?,
+                Prepared::Prune { before, archive, limit } => {
+                    work.prune(*before, *archive, self.now, *limit)?
+                }
+                Prepared::Announce(news) => work.announce(news.as_ref().clone())?,
+                Prepared::Outbox(change) => work.change_outbox(change)?,
             };
             applied.push(work.applied(effect));
         }

@@ -22,6 +22,8 @@ mod erase;
 mod event;
 mod group;
 mod outbox;
+mod pace;
+mod pack;
 mod prepare;
 mod put;
 mod read;

@@ -2,6 +2,7 @@
 //! the one writer only writes.
 
 use super::event::Loose;
+use super::pack::{self, Body};
 use super::row::{Medium, Told, json, not_sealed, sealed};
 use crate::clock::Timestamp;
 use crate::event::UpstreamNews;
@@ -48,7 +49,7 @@ pub(super) struct PreparedPut {
     pub(super) medium: Medium,
     pub(super) plan: Vec<u8>,
     /// A mail's bytes, or a text's number.
-    pub(super) body: Vec<u8>,
+    pub(super) body: Body,
     /// What the payload weighs in memory.
     pub(super) size: usize,
     pub(super) dedupe: Option<(Digest, Timestamp)>,
@@ -173,7 +174,8 @@ fn prepare_put(put: Put, keyring: &Keyring) -> Result<PreparedPut, StoreError> {
             if put.entries.iter().any(|new| !matches!(new.entry.recipient, Recipient::Mail(_))) {
                 return Err(refuse("a mail to something else than an address"));
             }
-            (Medium::Mail, seal(sealed::PLAN, &json(&plan)?)?, seal(sealed::BODY, &message)?)
+            let body = pack::seal(keyring, submission.as_bytes(), &message)?;
+            (Medium::Mail, seal(sealed::PLAN, &json(&plan)?)?, body)
         }
         Payload::Sms { code, host, factor, origin_bound } => {
             let [NewEntry { entry, .. }] = put.entries.as_slice() else {
@@ -183,7 +185,8 @@ fn prepare_put(put: Put, keyring: &Keyring) -> Result<PreparedPut, StoreError> {
                 return Err(refuse("a text to something else than a phone"));
             }
             let plan = SmsPlan { code, host, factor, origin_bound };
-            (Medium::Text, seal(sealed::PLAN, &json(&plan)?)?, seal_recipient(entry, keyring)?)
+            let number = Body { sealed: seal_recipient(entry, keyring)?, packed: false };
+            (Medium::Text, seal(sealed::PLAN, &json(&plan)?)?, number)
         }
     };
     let row = |new| prepare_row(new, medium, keyring);

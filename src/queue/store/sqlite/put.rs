@@ -211,9 +211,9 @@ impl Work<'_> {
     }
 
     fn store_payload(&self, put: &PreparedPut) -> Result<i64, StoreError> {
-        let sql = "INSERT INTO payload (plan, body) VALUES (?1, ?2)";
+        let sql = "INSERT INTO payload (plan, body, packed) VALUES (?1, ?2, ?3)";
         let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
-        statement.execute(params![put.plan, put.body]).map_err(failed)?;
+        statement.execute(params![put.plan, put.body.sealed, put.body.packed]).map_err(failed)?;
         let payload = self.conn.last_insert_rowid();
         if put.rows.len() > 1 {
             let sql = "INSERT INTO payload_refs (payload, refs) VALUES (?1, ?2)";

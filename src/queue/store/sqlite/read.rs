@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 use tokio::sync::Semaphore;
 
 use super::claim::Leased;
+use super::pack;
 use super::prepare::SmsPlan;
 use super::row::{COLUMN_COUNT, COLUMNS, Medium, Stored, failed, sealed, state_number, time};
 use super::schema::connect_reader;
@@ -140,17 +141,18 @@ pub(super) fn message(
     keyring: &Keyring,
     id: MessageId,
 ) -> Result<Option<Bytes>, StoreError> {
-    let sql = "SELECT m.submission, p.body FROM message m JOIN payload p ON p.number = m.payload \
+    let sql = "SELECT m.submission, p.body, p.packed FROM message m JOIN payload p ON p.number = m.payload \
                WHERE p.body IS NOT NULL AND m.kind = 0 AND (m.id = ?1 OR m.submission = ?1 AND m.submission <> m.id) LIMIT 1";
     let mut statement = conn.prepare_cached(sql).map_err(failed)?;
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Vec<u8>>(1)?));
-    let Some((submission, body)) = statement.query_row([id.as_bytes()], read).optional().map_err(failed)?
+    let read =
+        |row: &rusqlite::Row<'_>| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?));
+    let Some((submission, body, packed)) =
+        statement.query_row([id.as_bytes()], read).optional().map_err(failed)?
     else {
         return Ok(None);
     };
-    let opened = keyring.open(sealed::BODY, &submission, &body);
-    let mut opened = opened.map_err(|error| StoreError::Failed(format!("message {id}: {error}")))?;
-    Ok(Some(Bytes::from(std::mem::take(&mut *opened))))
+    let opened = pack::open(keyring, &submission, &body, packed);
+    opened.map(Some).map_err(|error| StoreError::Failed(format!("message {id}: {error}")))
 }
 
 /// How full the queue is. Counts in indexes that hold nothing but what waits.
@@ -207,7 +209,7 @@ pub(super) fn open_claimed(
     leased: &[Leased],
 ) -> Result<Vec<Opened>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS}, p.plan, p.body FROM message m LEFT JOIN payload p ON p.number = m.payload \
+        "SELECT {COLUMNS}, p.plan, p.body, p.packed FROM message m LEFT JOIN payload p ON p.number = m.payload \
          WHERE m.number = ?1"
     );
     let mut statement = conn.prepare_cached(&sql).map_err(failed)?;
@@ -250,7 +252,7 @@ pub(super) fn due_reports(
     limit: usize,
 ) -> Result<Due, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS}, p.plan, p.body FROM message m LEFT JOIN payload p ON p.number = m.payload \
+        "SELECT {COLUMNS}, p.plan, p.body, p.packed FROM message m LEFT JOIN payload p ON p.number = m.payload \
          WHERE m.state = 10 AND m.next_poll IS NOT NULL AND m.next_poll <= ?1 ORDER BY m.next_poll LIMIT ?2"
     );
     let mut statement = conn.prepare_cached(&sql).map_err(failed)?;
@@ -310,7 +312,8 @@ fn payload(row: &rusqlite::Row<'_>, medium: Medium, keyring: &Keyring) -> rusqli
             origin_bound,
         }));
     }
-    let Some(mut body) = open(COLUMN_COUNT + 1, sealed::BODY)? else { return Ok(None) };
+    let Some(body) = row.get_ref(COLUMN_COUNT + 1)?.as_blob_or_null()? else { return Ok(None) };
+    let message = pack::open(keyring, &submission, body, row.get(COLUMN_COUNT + 2)?).ok();
     let plan = serde_json::from_slice(&plan).ok();
-    Ok(plan.map(|plan| Payload::Mail { plan, message: Bytes::from(std::mem::take(&mut *body)) }))
+    Ok(plan.zip(message).map(|(plan, message)| Payload::Mail { plan, message }))
 }

@@ -205,11 +205,12 @@ impl Step<'_> {
         submission: &[u8],
         (body_column, body_row): (&str, &[u8]),
     ) -> Result<usize, StoreError> {
-        let sql = "SELECT plan, body FROM payload WHERE number = ?1";
+        let sql = "SELECT plan, body, packed FROM payload WHERE number = ?1";
         let mut statement = self.conn.prepare_cached(sql).map_err(failed)?;
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
         let found = statement.query_row([number], read).optional().map_err(failed)?;
-        let Some((plan, body)) = found else { return Ok(0) };
+        let Some((plan, body, packed)) = found else { return Ok(0) };
+        let body_column = if packed { sealed::PACKED } else { body_column };
         let plan = self.renewed(sealed::PLAN, submission, Option::<Vec<u8>>::as_deref(&plan))?;
         let body = self.renewed(body_column, body_row, Option::<Vec<u8>>::as_deref(&body))?;
         if plan.is_none() && body.is_none() {

@@ -39,6 +39,7 @@ pub(super) mod sealed {
     pub(in super::super) const OUTCOME: &str = "message.outcome";
     pub(in super::super) const PLAN: &str = "payload.plan";
     pub(in super::super) const BODY: &str = "payload.body";
+    pub(in super::super) const PACKED: &str = "payload.packed";
     pub(in super::super) const DETAIL: &str = "event.detail";
     pub(in super::super) const NOTICE: &str = "outbox.notice";
     pub(in super::super) const DECISION: &str = "archive.decision";

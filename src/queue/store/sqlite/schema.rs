@@ -27,11 +27,12 @@ pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// Step `n` brings a store from schema version `n` to `n + 1`, in one transaction. Never change a step that was
 /// released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 
 /// The name under which a store remembers its keyring.

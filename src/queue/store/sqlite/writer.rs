@@ -1,9 +1,9 @@
 //! The one writer: a thread that takes whatever requests wait, makes them in one transaction, commits once, and then
-//! answers all of them.
+//! answers all of them. While much goes on it lets more come first (`pace`).
 //!
 //! Invariants:
 //! - Nobody is told of success before the commit that holds it has returned.
-//! - A request that fails is undone alone (its savepoint) and does not hurt the others of its group.
+//! - A request that fails is undone alone and does not hurt the others of its group.
 //! - After a commit whose fate is not known, a further commit decides it: in the write-ahead log it overwrites what the
 //!   failed one may have left there, and where that had become visible after all, what was answered with an error is
 //!   taken out. If that can't be done, every later request fails until the program is started again; a put that failed
@@ -22,7 +22,8 @@ use tokio::time::Instant;
 
 use super::Stats;
 use super::claim::{Leased, Turns};
-use super::group::{Group, step, take_out};
+use super::group::{Bench, Bond, Group, step, take_out};
+use super::pace::Pace;
 use super::prepare::Prepared;
 use super::reseal::{self, Pass, Resealed};
 use super::row::failed;
@@ -77,10 +78,10 @@ pub(super) enum Job {
     Claim { request: ClaimRequest, answer: Answer<Vec<Leased>> },
 }
 
-/// A job that was made, but for the commit.
+/// What was made of a job, but for the commit.
 pub(super) enum Made {
-    Commit(Answer<Vec<Applied>>, Result<Vec<Applied>, StoreError>),
-    Claim(Answer<Vec<Leased>>, Result<Vec<Leased>, StoreError>, Vec<Event>),
+    Commit(Result<Vec<Applied>, StoreError>),
+    Claim(Result<Vec<Leased>, StoreError>, Vec<Event>),
 }
 
 /// What a writer is made of.
@@ -111,6 +112,7 @@ struct Writer {
     parts: Parts,
     waiting: [VecDeque<Job>; 2],
     turns: Turns,
+    pace: Pace,
     /// When what was erased has to be out of the log.
     scrub_at: Option<Instant>,
     scrubs: Vec<Answer<()>>,
@@ -128,6 +130,7 @@ pub(super) fn run(parts: Parts, inbox: &Receiver<Request>) {
         parts,
         waiting: [VecDeque::new(), VecDeque::new()],
         turns: Turns::default(),
+        pace: Pace::default(),
         // What was erased just before the last stop may still be in the log.
         scrub_at: Some(Instant::now()),
         scrubs: Vec::new(),
@@ -140,6 +143,7 @@ pub(super) fn run(parts: Parts, inbox: &Receiver<Request>) {
     while writer.take(inbox) {
         let jobs = writer.next_group();
         if !jobs.is_empty() {
+            writer.pace.begin(Instant::now(), jobs.len());
             writer.make(jobs);
         }
         writer.scrub_if_due();
@@ -168,11 +172,22 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
+        self.take_what_is_there(inbox);
+        let waiting = self.waiting.iter().map(VecDeque::len).sum();
+        let pause = self.pace.pause(Instant::now(), waiting).filter(|_| self.closing.is_none());
+        if let Some(pause) = pause {
+            // Asleep, not receiving: to be woken by each request is what this saves.
+            std::thread::sleep(pause);
+            self.take_what_is_there(inbox);
+        }
+        true
+    }
+
+    fn take_what_is_there(&mut self, inbox: &Receiver<Request>) {
         while self.closing.is_none() {
             let Ok(request) = inbox.try_recv() else { break };
             self.sort(request);
         }
-        true
     }
 
     fn sort(&mut self, request: Request) {
@@ -209,29 +224,21 @@ impl Writer {
 
     /// Makes a group: one transaction, one commit, then the answers.
     fn make(&mut self, jobs: Vec<Job>) {
-        let begun = match &self.poisoned {
+        let (newest, in_use) = (self.parts.keyring.newest(), &self.parts.keys_in_use);
+        let known = |job: Job| job.of_a_known_key(newest, in_use, &mut self.pass);
+        let jobs: Vec<Job> = jobs.into_iter().filter_map(known).collect();
+        let made = match &self.poisoned {
             Some(error) => Err(error.clone()),
-            None => step(&self.parts.conn, "BEGIN IMMEDIATE"),
+            None => self.attempt(&jobs, Bond::Together).or_else(|_| self.attempt(&jobs, Bond::Apart)),
         };
-        if let Err(error) = begun {
-            for job in jobs {
-                job.refuse(error.clone());
+        let Group { made, doubtful, erased, stirs } = match made {
+            Ok(group) => group,
+            Err(error) => {
+                self.parts.stats.send_modify(|stats| stats.failing = true);
+                return jobs.into_iter().for_each(|job| job.refuse(error.clone()));
             }
-            return;
-        }
-        let audience = (self.parts.audience)();
-        let mut group = Group::new(&self.parts.conn, &self.parts.keyring, audience, self.parts.clock.now());
-        let (keyring, in_use) = (&self.parts.keyring, &self.parts.keys_in_use);
-        for job in jobs {
-            let Some(job) = job.of_a_known_key(keyring.newest(), in_use, &mut self.pass) else { continue };
-            group.make(job, &mut self.turns);
-            self.parts.heart.works();
-        }
-        let Group { made, doubtful, erased, stirs, lost, .. } = group;
-        let fate = match lost {
-            Some(error) => Err(error),
-            None => self.commit(|conn| take_out(conn, &doubtful)),
         };
+        let fate = self.commit(|conn| take_out(conn, &doubtful));
         if erased && fate.is_ok() && self.scrub_at.is_none() {
             self.scrub_at = Some(Instant::now() + self.parts.scrub_every);
         }
@@ -241,15 +248,31 @@ impl Writer {
         if stirs.outbox && fate.is_ok() {
             self.parts.outbox.notify_one();
         }
-        let jobs = made.len() as u64;
         self.parts.stats.send_modify(|stats| {
             stats.commits += u64::from(fate.is_ok());
-            stats.jobs += jobs;
+            stats.jobs += jobs.len() as u64;
             stats.failing = fate.is_err();
         });
-        for one in made {
-            self.answer(one, &fate);
+        for (job, made) in jobs.into_iter().zip(made) {
+            self.answer(job, made, &fate);
         }
+    }
+
+    /// The transaction of a group, to be committed. A turn that nobody was served in does not count.
+    fn attempt(&mut self, jobs: &[Job], bond: Bond) -> Result<Group, StoreError> {
+        let Self { parts, turns, .. } = self;
+        let bench = Bench {
+            conn: &parts.conn,
+            keyring: &parts.keyring,
+            audience: (parts.audience)(),
+            now: parts.clock.now(),
+        };
+        let before = turns.clone();
+        let made = bench.make(jobs, bond, turns, || parts.heart.works());
+        if made.is_err() {
+            *turns = before;
+        }
+        made
     }
 
     /// Commits. After an error the transaction has not taken place, or the store is poisoned.
@@ -288,13 +311,13 @@ impl Writer {
         Ok(())
     }
 
-    fn answer(&mut self, made: Made, fate: &Result<(), StoreError>) {
-        match made {
-            Made::Commit(answer, result) => {
+    fn answer(&mut self, job: Job, made: Made, fate: &Result<(), StoreError>) {
+        match (job, made) {
+            (Job::Commit { answer, .. }, Made::Commit(result)) => {
                 // Who is not there any more finds it in the store.
                 let _ = answer.send(fate.clone().and(result));
             }
-            Made::Claim(answer, result, events) => {
+            (Job::Claim { answer, .. }, Made::Claim(result, events)) => {
                 let result = fate.clone().and(result);
                 if result.is_ok() {
                     events.iter().for_each(Event::log);
@@ -303,6 +326,8 @@ impl Writer {
                     self.take_back(&unclaimed);
                 }
             }
+            // Each is made of its own kind. Its asker sees that nobody answers.
+            (Job::Commit { .. }, Made::Claim(..)) | (Job::Claim { .. }, Made::Commit(_)) => {}
         }
     }
 
