@@ -137,7 +137,7 @@ async fn a_lost_index_is_refused_and_a_rescue_keeps_every_message() {
     let mut ids = Vec::new();
     for number in 0..50 {
         let to = format!("user{number}@example.com");
-        ids.push(draft("shop", &to, START).payload(mail(&"x".repeat(3_000))).stored(&store).await);
+        ids.push(draft("shop", &to, START).payload(mail(&noise(3_000))).stored(&store).await);
     }
     drop(store);
     let page = root(&folder, "message_due") - 1;
@@ -166,7 +166,7 @@ async fn a_rescue_of_a_short_file_keeps_what_is_whole() {
     let mut ids = Vec::new();
     for number in 0..40 {
         let to = format!("user{number}@example.com");
-        ids.push(draft("shop", &to, START).payload(mail(&"y".repeat(6_000))).stored(&store).await);
+        ids.push(draft("shop", &to, START).payload(mail(&noise(6_000))).stored(&store).await);
     }
     drop(store);
     let size = fs::metadata(folder.path()).unwrap().len();

@@ -25,7 +25,7 @@ async fn what_a_caller_was_told_is_what_a_fresh_start_finds() {
         return skipped::skipped("a disk that fails: strace is not installed");
     }
     let (mut failed, mut full) = (0, 0);
-    for fault in ["fsync:error=EIO", "pwrite64:error=EIO", "pwrite64:error=ENOSPC"] {
+    for fault in ["fdatasync:error=EIO", "pwrite64:error=EIO", "pwrite64:error=ENOSPC"] {
         // Counted by thread: the first calls of the writer's are the truncation at the start.
         for when in [3, 6, 7, 8, 11, 20, 40] {
             let told = run_with(&format!("{fault}:when={when}")).await;
@@ -40,7 +40,7 @@ async fn what_a_caller_was_told_is_what_a_fresh_start_finds() {
         "{told:?}"
     );
     // A disk that stays broken stops the store: nothing that was promised is lost, and nothing more is promised.
-    let told = run_with("fsync:error=EIO:when=8+").await;
+    let told = run_with("fdatasync:error=EIO:when=8+").await;
     assert!(
         told.iter().any(|told| told == "stored") && told.last().is_some_and(|told| told == "failed"),
         "{told:?}"
@@ -62,7 +62,7 @@ async fn run_with(fault: &str) -> Vec<String> {
             "-o",
             "/dev/null",
             "-e",
-            "trace=fsync,pwrite64",
+            "trace=fdatasync,pwrite64",
             "-e",
             &format!("inject={fault}"),
         ])
@@ -96,7 +96,7 @@ async fn put_and_write_down(folder: &Path) {
     let store = open().or_else(|_| open()).unwrap();
     let mut told = String::new();
     for _ in 0..PUTS {
-        let draft = draft("shop", "anna@example.com", START).payload(mail(&"x".repeat(3000)));
+        let draft = draft("shop", "anna@example.com", START).payload(mail(&noise(3000)));
         let id = draft.put.entries[0].entry.id;
         let what = match store.commit(vec![draft.change()]).await {
             Ok(_) => "stored",

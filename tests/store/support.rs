@@ -87,6 +87,16 @@ pub fn mail(text: &str) -> Payload {
     Payload::Mail { plan, message: Bytes::from(text.to_owned()) }
 }
 
+/// Text that does not get smaller when it is compressed.
+pub fn noise(bytes: usize) -> String {
+    let mut state = bytes as u64 + 1;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + (state >> 58) as u8)
+    };
+    (0..bytes).map(|_| letter()).collect()
+}
+
 pub fn sms(code: &str) -> Payload {
     Payload::Sms {
         code: Secret::new(code),
