@@ -23,7 +23,7 @@ pub use dispatch::{CurrentConfig, Webhooks};
 pub use guard::{Forbidden, Guard, Network, refuses};
 pub use monitor::{EndpointStatus, Monitor, Standing, Tested};
 pub use probe::{Obstacle, probe_endpoint};
-pub use signature::{KeyError, SigningKey};
+pub use signature::{KeyError, SigningKey, sign};
 
 use std::fmt;
 use std::sync::Arc;

@@ -70,7 +70,7 @@ impl fmt::Debug for SigningKey {
 }
 
 /// The value of `webhook-signature`: one signature for each key, so that a receiver may have any of them.
-pub(super) fn sign(keys: &[SigningKey], id: &str, timestamp: &str, body: &[u8]) -> String {
+pub fn sign(keys: &[SigningKey], id: &str, timestamp: &str, body: &[u8]) -> String {
     let one = |key: &SigningKey| {
         let tag = key.sign(&[id.as_bytes(), b".", timestamp.as_bytes(), b".", body]);
         format!("v1,{}", STANDARD.encode(tag.as_ref()))
