@@ -206,7 +206,8 @@ impl Report {
             .into_iter()
             .map(|Found { severity, span, message, help }| {
                 let place = span.map(|span| self.place(&span));
-                Problem { severity, message, help, place }
+                // Both may quote names and values from the file.
+                Problem { severity, message: clean(&message), help: help.as_deref().map(clean), place }
             })
             .partition(|problem| problem.severity == Severity::Error)
     }
@@ -350,6 +351,15 @@ mod tests {
         }
         assert_eq!(secret_value("password_file = 'p'"), None);
         assert_eq!(secret_value("category = 'password-reset'"), None);
+    }
+
+    /// Found by fuzzing: the line from the file was clean, the name of the table in the message was not.
+    #[test]
+    fn a_name_with_control_characters_does_not_reach_the_terminal() {
+        let report = report("[clients.\"\\u001b[2J\"]\n");
+        report.error(&Some(0..8), "unknown key `x` in [clients.\u{1b}[2J]").help("known: `\u{7f}`");
+        let shown = shown(report);
+        assert!(shown.contains("[clients.?[2J]") && shown.contains("known: `?`"), "{shown}");
     }
 
     #[test]
