@@ -94,6 +94,20 @@ if command -v npm >/dev/null; then
   fi
 fi
 
+# Fuzzing: a while for each target. Its libraries are fetched here, because tests go nowhere.
+if (cd fuzz && cargo fetch --locked --quiet) </dev/null >"$tools/fuzz.log" 2>&1; then
+  AUTHRELAY_FUZZ_SECONDS=${AUTHRELAY_FUZZ_SECONDS:-10}
+  export AUTHRELAY_FUZZ_SECONDS
+else
+  echo "fuzzing: its libraries could not be fetched, see target/full/fuzz.log" >> "$AUTHRELAY_SKIPPED"
+fi
+
+# What is known of our libraries. It takes too long to build to be installed here.
+if command -v cargo-deny >/dev/null; then
+  AUTHRELAY_CARGO_DENY=$(command -v cargo-deny)
+  export AUTHRELAY_CARGO_DENY
+fi
+
 # lintian judges the package.
 if ! command -v lintian >/dev/null && { [ "$(id -u)" -ne 0 ] ||
      ! DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends lintian </dev/null >"$tools/lintian.log" 2>&1; }; then

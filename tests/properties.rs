@@ -1,11 +1,14 @@
 //! The checks of `tests/checks`, on the kept corpus and on thousands of inputs made from it, with any toolchain. Under
-//! libFuzzer the same checks are run by `fuzz/run`.
+//! libFuzzer the same checks are run by `fuzz/run`, which `tests/run --full` asks for.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod checks;
+#[path = "common/skipped.rs"]
+mod skipped;
 
 use std::path::Path;
+use std::process::Command;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -160,6 +163,25 @@ macro_rules! properties {
             assert_eq!(targets, checks);
         }
     };
+}
+
+/// libFuzzer for AUTHRELAY_FUZZ_SECONDS on each target. Takes some minutes to build the first time.
+#[test]
+fn libfuzzer_finds_nothing() {
+    let Some(seconds) = std::env::var_os("AUTHRELAY_FUZZ_SECONDS") else {
+        return skipped::skipped("fuzzing: AUTHRELAY_FUZZ_SECONDS is not set");
+    };
+    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/run"))
+        .arg("--seconds")
+        .arg(seconds)
+        .output()
+        .expect("fuzz/run starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(0) => println!("{said}"),
+        Some(77) => skipped::skipped(&format!("fuzzing: {}", said.trim())),
+        _ => panic!("{said}{}", String::from_utf8_lossy(&output.stderr)),
+    }
 }
 
 properties! {

@@ -20,8 +20,8 @@ mod skipped;
 use authrelay::mail::Message;
 use authrelay::rewrite::RenderError;
 use proptest::prelude::*;
-use rewrite_support::{config, fields, rendered};
-use rewriting::{check, count, split};
+use rewrite_support::{config, rendered};
+use rewriting::check;
 
 fn name() -> impl Strategy<Value = String> {
     let known = prop::sample::select(vec![

@@ -102,11 +102,7 @@ pub fn addresses(octets: &[u8]) {
     assert!(!whole.chars().any(char::is_control), "{whole:?}");
     assert!(Address::parse(whole).is_ok_and(|again| again == address), "{whole:?}");
     assert_eq!(format!("{}@{}", address.local_part(), address.domain()), whole);
-    let outside = whole.replace(address.local_part(), "");
-    assert!(address.local_part().starts_with('"') || !outside.contains(' '));
     let masked = address.masked();
-    assert!(
-        address.local_part().chars().count() < 2 || !masked.contains(&format!("{}@", address.local_part())),
-        "{masked}"
-    );
+    let shown = masked.strip_suffix(address.domain()).and_then(|rest| rest.strip_suffix("***@"));
+    assert!(shown.is_some_and(|first| first.chars().count() <= 1), "{masked}");
 }

@@ -71,7 +71,12 @@ pub fn check(raw: &[u8]) -> Result<(), RenderError> {
     let has_header = !fields(raw).is_empty() || raw.starts_with(b"\r\n");
     if has_header {
         let (header_before, rest_before) = split(raw);
-        assert_eq!(untouched(below), untouched(header_before), "other fields changed");
+        let (after, mut before) = (untouched(below), untouched(header_before));
+        // A header that is cut off inside a field (from a file; SMTP has no such thing) gets its line end.
+        if after.len() == before.len() + 2 && !header_before.ends_with(b"\r\n") {
+            before.extend_from_slice(b"\r\n");
+        }
+        assert_eq!(after, before, "other fields changed");
         assert_eq!(rest_after, rest_before, "the body changed");
         for name in ["date", "message-id"] {
             let of =

@@ -118,12 +118,13 @@ pub fn data_framing(octets: &[u8]) {
             Framed::Whole { text, octets: used } => {
                 let wire = [&octets[..used], b"NOOP\r\n"].concat();
                 in_pieces(&mut talk, &wire, cut).await;
-                talk.expect("250 2.0.0 taken").await;
+                let disguised = lines(&text).any(ends_for_others);
+                talk.expect(if disguised { "554 5.6.0" } else { "250 2.0.0 taken" }).await;
                 talk.expect("250 ").await;
-                assert_eq!(
-                    setup.desk.only().text.escape_ascii().to_string(),
-                    text.escape_ascii().to_string()
-                );
+                let taken: Vec<_> =
+                    setup.desk.taken().iter().map(|taken| taken.text.escape_ascii().to_string()).collect();
+                let expected = (!disguised).then(|| text.escape_ascii().to_string());
+                assert_eq!(taken, Vec::from_iter(expected));
             }
             Framed::Refused => {
                 in_pieces(&mut talk, octets, cut).await;
@@ -184,6 +185,16 @@ fn plainly(octets: &[u8], bare_lf: BareLf) -> Framed {
         text.extend_from_slice(b"\r\n");
         behind_true_end = is_true;
     }
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+/// Whether a server that leaves NULs out reads this line as a dot alone, although no dot in front of it shows that.
+fn ends_for_others(line: &[u8]) -> bool {
+    let without: Vec<u8> = line.iter().copied().filter(|byte| *byte != 0).collect();
+    line.starts_with(b"\0") && without == b"."
 }
 
 fn orders(octets: &[u8]) -> bool {
