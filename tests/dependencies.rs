@@ -72,6 +72,26 @@ fn cargo_deny_finds_nothing() {
     }
 }
 
+/// The licences of what is linked into the program ask for that.
+#[test]
+fn the_notices_of_the_package_have_a_text_for_every_library() {
+    let output = Command::new(root().join("packaging/notices")).output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let notices = String::from_utf8_lossy(&output.stdout).into_owned();
+    let ours = libraries("Cargo.toml").into_iter().find(|library| library["name"] == "authrelay").unwrap();
+    let libraries = ours["dependencies"].as_array().unwrap();
+    let linked = libraries.iter().filter(|library| library["kind"].is_null());
+    for name in linked.map(|library| library["name"].as_str().unwrap()) {
+        assert!(notices.contains(&format!("\n{name} ")), "{name} is not there");
+    }
+    for text in ["Permission is hereby granted, free of charge", "Apache License", "UNICODE LICENSE", "ISC"] {
+        assert!(notices.contains(text), "there is no text with {text:?}");
+    }
+    let (_, without) = notices.split_once("These come without a text").unwrap_or_default();
+    let without = without.split("\n\n").next().unwrap();
+    assert!(without.split(',').count() < 15, "too many have no text: {without}");
+}
+
 #[test]
 fn a_licence_is_allowed_as_its_expression_says() {
     let allowed = ["MIT", "ISC", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned).into();
