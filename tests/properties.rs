@@ -198,5 +198,6 @@ properties! {
     rule_engine: 150,
     session_dialogue: 400,
     twilio_callback: 500,
+    upstream_answers: 300,
     webhook_signing: 1000,
 }

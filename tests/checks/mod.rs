@@ -16,6 +16,7 @@ mod smtp;
 #[path = "../smtp/support.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod support;
+mod upstream;
 mod webhook;
 
 pub use config::configuration;
@@ -25,4 +26,5 @@ pub use report::failure_report;
 pub use rewriting::rewriting;
 pub use rules::rule_engine;
 pub use smtp::{command_line, data_framing, session_dialogue};
+pub use upstream::upstream_answers;
 pub use webhook::webhook_signing;
