@@ -100,20 +100,30 @@ pub enum Clock {
         start: Timestamp,
         /// The monotonic instant that belongs to `start`.
         origin: Instant,
+        /// By how many milliseconds somebody has set it forward since; less than zero: back.
+        set_by: Option<&'static AtomicI64>,
     },
 }
 
 impl Clock {
     /// A clock that reads `start` now and moves with tokio's time from here.
     pub fn simulated(start: Timestamp) -> Self {
-        Self::Simulated { start, origin: Instant::now() }
+        Self::Simulated { start, origin: Instant::now(), set_by: None }
     }
 
-    /// The time now. It never goes back while the process runs.
+    /// The same, and whoever holds `set_by` may set it while it runs, as an operator or a time server does.
+    pub fn simulated_and_set(start: Timestamp, set_by: &'static AtomicI64) -> Self {
+        Self::Simulated { start, origin: Instant::now(), set_by: Some(set_by) }
+    }
+
+    /// The time now. The system's never goes back while the process runs.
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => Steady::of_process().now(wall(), elapsed()),
-            Self::Simulated { start, origin } => start.plus(origin.elapsed()),
+            Self::Simulated { start, origin, set_by } => {
+                let set_by = set_by.map_or(0, |millis| millis.load(Ordering::Relaxed));
+                Timestamp(start.plus(origin.elapsed()).0.saturating_add(set_by))
+            }
         }
     }
 
@@ -213,5 +223,16 @@ mod tests {
         assert_eq!(now(1_001_000, 1_000), 1_001_000);
         assert_eq!(now(1_001_100 + 60_000, 1_100), 1_061_100);
         assert_eq!(now(1_001_200, 1_200), 1_061_200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_simulated_clock_can_be_set_while_it_runs() {
+        static SET_BY: AtomicI64 = AtomicI64::new(0);
+        let clock = Clock::simulated_and_set(Timestamp::from_millis(1_000), &SET_BY);
+        SET_BY.store(60_000, Ordering::Relaxed);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(clock.now(), Timestamp::from_millis(66_000));
+        SET_BY.store(-500, Ordering::Relaxed);
+        assert_eq!(clock.now(), Timestamp::from_millis(5_500));
     }
 }

@@ -28,13 +28,13 @@ use super::pipelined::{Command, all_at_once};
 use super::reply::{HandOver, Step, Trip, accepted, judge, lost};
 use super::route::Letter;
 use super::wire::{Offers, SizeOffer, data_bytes, mail_parameters};
-use super::{SmtpConfig, UpstreamTls};
+use super::{Dial, SmtpConfig, UpstreamTls};
 use crate::outbound::TlsSeen;
 use crate::outcome::{Reason, ReasonClass};
 use crate::secret::Secret;
 
 /// A byte stream, encrypted or not.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 /// How long a farewell may take; nobody waits for it.
@@ -208,6 +208,9 @@ async fn open_stream(config: &SmtpConfig, hostname: &str) -> Result<Opened, Hand
 
 /// Connects and encrypts as configured.
 pub(super) async fn secure(config: &SmtpConfig, hostname: &str) -> Result<Opened, HandOver> {
+    if let UpstreamTls::ByDialler(dialler) = &config.tls {
+        return dialled(&**dialler, config, hostname).await;
+    }
     let addresses = addresses(config).await?;
     let stream = connect(config, &addresses).await.map_err(|error| lost(Step::Greeting, &error))?;
     // Without it every small command waits for the one before to be acknowledged.
@@ -216,7 +219,7 @@ pub(super) async fn secure(config: &SmtpConfig, hostname: &str) -> Result<Opened
     // Each step stands inside the time for connecting; this only keeps the library's own away.
     let mut plain = SmtpClient { stream, timeout: config.timeouts.connect };
     let (mut client, tls) = match &config.tls {
-        UpstreamTls::Plain => {
+        UpstreamTls::Plain | UpstreamTls::ByDialler(_) => {
             greeting(&mut plain).await?;
             (SmtpClient { stream: Box::new(plain.stream) as Box<dyn Stream>, timeout: plain.timeout }, None)
         }
@@ -243,11 +246,24 @@ pub(super) async fn secure(config: &SmtpConfig, hostname: &str) -> Result<Opened
     Ok(Opened { client, ehlo, tls, may_log_in_clear })
 }
 
+async fn dialled(dialler: &dyn Dial, config: &SmtpConfig, hostname: &str) -> Result<Opened, HandOver> {
+    let stream = dialler.dial(&config.host, config.port).await;
+    let stream = stream.map_err(|error| lost(Step::Greeting, &Error::Io(error)))?;
+    let mut client = SmtpClient { stream, timeout: config.timeouts.connect };
+    greeting(&mut client).await?;
+    let ehlo = ehlo(&mut client, hostname).await?;
+    Ok(Opened { client, ehlo, tls: None, may_log_in_clear: false })
+}
+
 impl Opened {
     /// Logs in, where a login is configured.
     pub(super) async fn log_in(&mut self, config: &SmtpConfig) -> Result<(), HandOver> {
         let Some((user, password)) = &config.credentials else { return Ok(()) };
-        if matches!(config.tls, UpstreamTls::Plain) && !self.may_log_in_clear {
+        let is_encrypted = match config.tls {
+            UpstreamTls::StartTls(_) | UpstreamTls::Implicit(_) => true,
+            UpstreamTls::Plain | UpstreamTls::ByDialler(_) => false,
+        };
+        if !is_encrypted && !self.may_log_in_clear {
             return Err(no_login("the password is not sent in the clear to another machine"));
         }
         log_in(&mut self.client, self.ehlo.auth_mechanisms, user, password).await

@@ -43,6 +43,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use connection::Stream;
 pub use dispatch::{CurrentConfig, Delivery, DeliveryStatus, InForce, Monitor, RetryClock};
 pub use parcel::{Parcel, Text};
 pub use probe::{SmtpProbe, certificates_shown, probe_smtp};
@@ -218,17 +219,27 @@ pub enum UpstreamTls {
     Implicit(std::sync::Arc<rustls::ClientConfig>),
     /// None: loopback, or the operator's explicit word.
     Plain,
+    /// As whoever dials sees to it: what it opens is used as it is, and no password is presented over it.
+    ByDialler(std::sync::Arc<dyn Dial>),
+}
+
+/// Opens the byte stream to an SMTP upstream in place of TCP: through a tunnel, or inside this process.
+#[async_trait::async_trait]
+pub trait Dial: Send + Sync {
+    /// A stream to `host`, fresh and with nothing read from it yet.
+    async fn dial(&self, host: &str, port: u16) -> std::io::Result<Box<dyn Stream>>;
 }
 
 impl PartialEq for UpstreamTls {
-    /// Equal when they share one `ClientConfig`: two that were built apart may trust different certificates.
+    /// Equal when they share one `ClientConfig` or dialler: two that were built apart may trust different certificates.
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::StartTls(a), Self::StartTls(b)) | (Self::Implicit(a), Self::Implicit(b)) => {
                 std::sync::Arc::ptr_eq(a, b)
             }
+            (Self::ByDialler(a), Self::ByDialler(b)) => std::sync::Arc::ptr_eq(a, b),
             (Self::Plain, Self::Plain) => true,
-            (Self::StartTls(_) | Self::Implicit(_) | Self::Plain, _) => false,
+            (Self::StartTls(_) | Self::Implicit(_) | Self::Plain | Self::ByDialler(_), _) => false,
         }
     }
 }
@@ -239,6 +250,7 @@ impl std::fmt::Debug for UpstreamTls {
             Self::StartTls(_) => "StartTls",
             Self::Implicit(_) => "Implicit",
             Self::Plain => "Plain",
+            Self::ByDialler(_) => "ByDialler",
         })
     }
 }

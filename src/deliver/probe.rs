@@ -70,7 +70,7 @@ pub async fn certificates_shown(config: &SmtpConfig, hostname: &str) -> Vec<Cert
     let tls = match &config.tls {
         UpstreamTls::StartTls(_) => UpstreamTls::StartTls(tls),
         UpstreamTls::Implicit(_) => UpstreamTls::Implicit(tls),
-        UpstreamTls::Plain => return Vec::new(),
+        UpstreamTls::Plain | UpstreamTls::ByDialler(_) => return Vec::new(),
     };
     let config = SmtpConfig { tls, credentials: None, ..config.clone() };
     // It fails, by design; what was shown until then is what is asked for.

@@ -135,7 +135,7 @@ fn no_tls(tls: &UpstreamTls) -> &'static str {
         UpstreamTls::Implicit(_) => {
             "does TLS begin with the first byte on this port? On 587 and 25 it does not: tls = \"starttls\""
         }
-        UpstreamTls::Plain => "ask who runs it",
+        UpstreamTls::Plain | UpstreamTls::ByDialler(_) => "ask who runs it",
     }
 }
 

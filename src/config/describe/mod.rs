@@ -278,6 +278,7 @@ fn smtp(text: &mut Text, smtp: &SmtpConfig) {
         UpstreamTls::StartTls(_) => "starttls",
         UpstreamTls::Implicit(_) => "implicit",
         UpstreamTls::Plain => "plain",
+        UpstreamTls::ByDialler(_) => "by-dialler",
     };
     text.text("tls", tls);
     match &smtp.credentials {
