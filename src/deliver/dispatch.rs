@@ -345,6 +345,11 @@ impl Dispatcher {
 
     fn done(&mut self, done: Result<Done, tokio::task::JoinError>, snapshot: &Snapshot) {
         let now = Instant::now();
+        // A claim makes no room: one that found none must wait, and not ask again at once.
+        if !matches!(done, Ok(Done::Claimed { .. })) {
+            self.urgent_intake.room_was_made(now);
+            self.normal_intake.room_was_made(now);
+        }
         match done {
             Ok(Done::Claimed { class, asked, result }) => {
                 let (_, intake) = self.lane(class);
@@ -367,8 +372,6 @@ impl Dispatcher {
                 tracing::error!(target: "authrelay::deliver", %error, "an attempt was cut off by a defect");
             }
         }
-        self.urgent_intake.room_was_made(now);
-        self.normal_intake.room_was_made(now);
     }
 
     async fn stop(mut self) {

@@ -25,6 +25,7 @@ use crate::sms::Factor;
 pub(super) struct Bench {
     pub(super) store: Arc<MemoryStore>,
     pub(super) queue: Arc<Queue>,
+    pub(super) active: Active,
     pub(super) config: Arc<Mutex<Arc<Config>>>,
     pub(super) shutdown: CancellationToken,
     pub(super) clock: Clock,
@@ -71,10 +72,10 @@ impl Bench {
         let store = Arc::new(MemoryStore::new(clock));
         let active = Active::new(ActiveLimits::default());
         let key = LookupKey::new(&[7; 32]);
-        let queue = Queue::new(Arc::clone(&store) as _, key, clock, active);
+        let queue = Queue::new(Arc::clone(&store) as _, key, clock, active.clone());
         let config = Config { hostname: "relay.example".to_owned(), upstreams, workers };
         let config = Arc::new(Mutex::new(Arc::new(config)));
-        Self { store, queue, config, shutdown: CancellationToken::new(), clock }
+        Self { store, queue, active, config, shutdown: CancellationToken::new(), clock }
     }
 
     pub(super) fn start(&self) -> Delivery {

@@ -82,6 +82,8 @@ pub(super) struct Tally {
     pub(super) claimed: usize,
     pub(super) given_back: usize,
     pub(super) settled: usize,
+    /// How often somebody wanted to know when something is due.
+    pub(super) asked: usize,
 }
 
 pub(super) struct MemoryStore {
@@ -295,6 +297,7 @@ impl Store for MemoryStore {
     }
 
     async fn next_due(&self, class: Class) -> Result<Option<Timestamp>, StoreError> {
+        self.tally.send_modify(|tally| tally.asked += 1);
         let waits = |entry: &Entry| entry.state == State::Queued && entry.class == class;
         Ok(self.entries().into_iter().filter(waits).map(|entry| entry.next_attempt).min())
     }

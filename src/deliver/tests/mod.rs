@@ -352,6 +352,24 @@ async fn an_upstream_that_is_full_or_held_to_a_rate_keeps_nobody_elses_mail_wait
     assert_eq!(hangs.seen().connections, 8);
 }
 
+/// Found by the simulation: an empty-handed claim was taken for a message that had left the memory, so the store was asked
+/// again at once, and for as long as there was no room.
+#[tokio::test(start_paused = true)]
+async fn while_there_is_no_room_in_memory_the_store_is_left_alone() {
+    let bench = Bench::new(Vec::new(), 8);
+    let taken: Vec<_> = std::iter::from_fn(|| bench.active.reserve(Class::Normal, 1)).collect();
+    bench.store(&Draft { class: Class::Normal, ..Draft::default() });
+    let _delivery = bench.start();
+    // Time is paused and stands still for as long as somebody is busy.
+    for _ in 0..2000 {
+        tokio::task::yield_now().await;
+    }
+    let asked = bench.store.tally().asked;
+    assert!(asked <= 10, "asked {asked} times what is due, and had no room for it");
+    drop(taken);
+    bench.store.until(|entries| entries[0].attempts > 0).await;
+}
+
 #[tokio::test]
 async fn an_outcome_is_recorded_however_often_the_store_fails_and_nothing_is_sent_twice() {
     let server = ScriptedUpstream::start().await;
