@@ -9,6 +9,7 @@ use fastrand::Rng;
 use crate::harness::relay::Home;
 
 const PAGE: u64 = 4096;
+const ZEROS: [u8; 4096] = [0; 4096];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
@@ -101,15 +102,15 @@ impl Damage {
                     flip(target, rng.u64(PAGE.min(size - 1)..size), rng.u8(..8));
                 }
             }
-            Self::PageZeroed => write_at(target, page(rng), &[0; PAGE as usize]),
+            Self::PageZeroed => write_at(target, page(rng), &ZEROS),
             Self::PageOfElsewhere => {
                 let (from, to) = (page(rng), page(rng));
-                let mut content = vec![0; PAGE as usize];
+                let mut content = ZEROS;
                 open(target).read_exact_at(&mut content, from).expect("a page");
                 write_at(target, to, &content);
                 return from != to;
             }
-            Self::BeginningZeroed => write_at(target, 0, &[0; 2 * PAGE as usize]),
+            Self::BeginningZeroed => write_at(target, 0, &[ZEROS, ZEROS].concat()),
             Self::OtherQueue => drop(fs::copy(queue_of_another(), target).expect("copied")),
             Self::OtherProgram => drop(fs::copy(other_program(state), target).expect("copied")),
             Self::Text | Self::LogText => overwrite(target, &b"Lorem ipsum dolor sit amet. ".repeat(2_000)),

@@ -1,5 +1,4 @@
-//! Memory that runs out: an address space that may not grow any more, so that an allocation fails and the process
-//! aborts, and a control group in which the kernel kills whoever needs too much.
+//! Memory that runs out: data that may not grow any more, so that an allocation fails and the process aborts, and a control group in which the kernel kills whoever needs too much.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,7 +31,7 @@ pub fn run(arguments: Arguments) {
         let grouped = group.as_ref().filter(|_| round % 2 == 1);
         match grouped {
             Some(group) => group.limit(process, more),
-            None => limit_space(process, more),
+            None => limit_data(process, more),
         }
         scene.load(LARGE);
         match scene.relay.ended() {
@@ -54,12 +53,12 @@ pub fn run(arguments: Arguments) {
     assert!(aborted + by_kernel > 0 && verdict.accepted > 0, "no limit was met");
 }
 
-/// The address space may grow by so much.
-fn limit_space(process: u32, more: u64) {
+/// What it may write to may grow by so much.
+fn limit_data(process: u32, more: u64) {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a running relay");
-    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("its size");
+    let size = status.lines().find_map(|line| line.strip_prefix("VmData:")).expect("its size");
     let size: u64 = size.trim().trim_end_matches(" kB").parse().expect("a number");
-    let limit = format!("--as={}", (size << 10) + more);
+    let limit = format!("--data={}", (size << 10) + more);
     let limited = Command::new("prlimit").args(["--pid", &process.to_string(), &limit]).status();
     assert!(limited.expect("prlimit runs").success());
 }
