@@ -60,7 +60,7 @@ async fn all_due(store: &SqliteStore) -> Vec<Claimed> {
     all
 }
 
-async fn rescued(folder: &Folder) -> (Rescued, SqliteStore) {
+fn rescued(folder: &Folder) -> (Rescued, SqliteStore) {
     let rescued = rescue(&folder.path(), &folder.keyring).unwrap();
     (rescued, folder.sqlite(START))
 }
@@ -89,7 +89,7 @@ async fn without_its_log_a_rescue_goes_on_with_what_the_file_holds() {
     let left = killed(&folder);
     fs::remove_file(beside(&left, "-wal")).unwrap();
     damage_told(&left);
-    let (rescued, store) = rescued(&left).await;
+    let (rescued, store) = rescued(&left);
     assert_eq!((rescued.messages, rescued.waiting, rescued.torn.len()), (1, 1, 0));
     assert_eq!(claim_one(&store, START).await.entry().id, id);
 }
@@ -145,7 +145,7 @@ async fn a_lost_index_is_refused_and_a_rescue_keeps_every_message() {
     let told = damage_told(&folder);
     assert!(told.contains("authrelay queue rescue"), "{told}");
     let before = fs::read(folder.path()).unwrap();
-    let (rescued, store) = rescued(&folder).await;
+    let (rescued, store) = rescued(&folder);
     assert_eq!((rescued.messages, rescued.waiting), (50, 50));
     assert_eq!(fs::read(&rescued.damaged).unwrap(), before, "the damaged file is kept as it is");
     for claimed in all_due(&store).await {
@@ -172,7 +172,7 @@ async fn a_rescue_of_a_short_file_keeps_what_is_whole() {
     let size = fs::metadata(folder.path()).unwrap().len();
     fs::OpenOptions::new().write(true).open(folder.path()).unwrap().set_len(size * 3 / 4).unwrap();
     damage_told(&folder);
-    let (rescued, store) = rescued(&folder).await;
+    let (rescued, store) = rescued(&folder);
     assert!(!rescued.torn.is_empty() && rescued.waiting > 2, "{rescued:?}");
     assert_eq!(entry(&store, shared).await.state, State::Queued);
     let whole = all_due(&store).await;
