@@ -27,7 +27,7 @@ pub fn run(arguments: Arguments) {
     let (mut aborted, mut by_kernel, mut survived) = (0, 0, 0);
     for round in 0..rounds {
         let process = scene.relay.process();
-        let more = rng.u64(..4 << 20);
+        let more = rng.u64(..8 << 20);
         let grouped = group.as_ref().filter(|_| round % 2 == 1);
         match grouped {
             Some(group) => group.limit(process, more),
@@ -46,6 +46,8 @@ pub fn run(arguments: Arguments) {
         scene.relay.try_restart(&[]).unwrap_or_else(|status| panic!("after round {round}: {status}"));
         scene.judge_round(&format!("memory {round}, {more} octets left"));
     }
+    // And with room again.
+    scene.load(USUAL);
     let verdict = scene.judge_fit();
     println!(
         "  {rounds} limits: {aborted} aborted, {by_kernel} killed by the kernel, {survived} got through; {verdict}"
