@@ -10,6 +10,7 @@ use super::Arguments;
 use super::checker::{Breach, Observed};
 use super::damage::Damage;
 use super::scene::{Load, Scene, Settings};
+use crate::harness::look_until;
 use crate::harness::relay::Home;
 use crate::harness::upstream::{Answer, Moment, Upstream};
 
@@ -94,7 +95,11 @@ fn start_somehow(scene: &mut Scene, done: &str, tally: &mut Tally) -> bool {
     let log = scene.relay.log_length();
     let Err(status) = scene.relay.try_restart(&[]) else { return false };
     tally.refused += 1;
-    let said = scene.relay.log_since(log);
+    // Its last words are read by another thread.
+    let said = look_until("the reason", || {
+        let said = scene.relay.log_since(log);
+        said.contains("\"ERROR\"").then_some(said)
+    });
     assert_eq!(status.code(), Some(78), "{done}: {said}");
     let ways_out =
         ["queue rescue", "put back", "put that file back", "name another path", "give the key file"];
