@@ -1,7 +1,7 @@
 //! The checks of `tests/checks`, on the kept corpus and on thousands of inputs made from it, with any toolchain. Under
 //! libFuzzer the same checks are run by `fuzz/run`, which `tests/run --full` asks for.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 mod checks;
 #[path = "common/skipped.rs"]
@@ -79,7 +79,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn range(octets: &[u8], from: &Index, to: &Index) -> std::ops::Range<usize> {
+fn range(octets: &[u8], from: Index, to: Index) -> std::ops::Range<usize> {
     let (from, to) = (from.index(octets.len() + 1), to.index(octets.len() + 1));
     from.min(to)..from.max(to)
 }
@@ -98,17 +98,17 @@ fn changed(mut octets: Vec<u8>, changes: &[Change], corpus: &[Vec<u8>]) -> Vec<u
                 octets.splice(at..at, text.iter().copied());
             }
             Change::Cut(from, to) => {
-                let range = range(&octets, from, to);
+                let range = range(&octets, *from, *to);
                 octets.drain(range);
             }
             Change::Repeat(from, to, times) => {
-                let range = range(&octets, from, to);
+                let range = range(&octets, *from, *to);
                 let again = octets[range.clone()].repeat(*times);
                 octets.splice(range.end..range.end, again);
             }
             Change::Splice(at, which, from, to) => {
                 let (at, other) = (place(at), which.get(corpus));
-                let piece = other[range(other, from, to)].to_vec();
+                let piece = other[range(other, *from, *to)].to_vec();
                 octets.splice(at..at, piece);
             }
         }
@@ -165,7 +165,7 @@ macro_rules! properties {
     };
 }
 
-/// libFuzzer for AUTHRELAY_FUZZ_SECONDS on each target. Takes some minutes to build the first time.
+/// libFuzzer for `AUTHRELAY_FUZZ_SECONDS` on each target. Takes some minutes to build the first time.
 #[test]
 fn libfuzzer_finds_nothing() {
     let Some(seconds) = std::env::var_os("AUTHRELAY_FUZZ_SECONDS") else {

@@ -65,7 +65,7 @@ fn plain_reading(octets: &[u8]) -> Option<(String, String)> {
     };
     let fine = |name: &str, most: usize| !members.contains_key(name) || text(name, most).is_some();
     let life = members.get("expires_in").is_none_or(|life| {
-        life.as_f64().is_some_and(|life| (30.0..=86_400.0).contains(&life) && life.trunc() == life)
+        life.as_f64().is_some_and(|life| (30.0..=86_400.0).contains(&life) && life.fract() == 0.0)
     });
     let reference = text("reference", 128).is_none_or(|text| !text.chars().any(char::is_control));
     let factor = ["primary", "secondary"].contains(&members.get("factor")?.as_str()?);
