@@ -24,10 +24,10 @@ pub(super) fn codes(line: &str) -> Vec<usize> {
 /// What in `line` may be a code, in the order of the line.
 pub(super) fn found(line: &str) -> Vec<Found> {
     // Without a digit, only what has the line to itself may be a code.
-    if !line.chars().any(is_digit) && has_two_words(line) {
+    if !has_digit(line) && has_two_words(line) {
         return Vec::new();
     }
-    let words: Vec<_> = words(line).collect();
+    let words = words(line);
     let whole: Vec<&str> = words.iter().map(|(_, word)| trim(word)).filter(|word| !word.is_empty()).collect();
     if let Some(&(at, _)) = words.first()
         && whole.len() <= 9
@@ -69,21 +69,34 @@ enum Place {
     InSentence,
 }
 
-fn is_digit(c: char) -> bool {
-    c.is_ascii_digit() || !c.is_ascii() && ascii_digit(c) != c
+fn has_digit(line: &str) -> bool {
+    line.bytes().any(|byte| byte.is_ascii_digit())
+        || !line.is_ascii() && line.chars().any(|c| !c.is_ascii() && ascii_digit(c) != c)
 }
 
 fn has_two_words(line: &str) -> bool {
-    words(line).filter(|(_, word)| !trim(word).is_empty()).nth(1).is_some()
+    let words = line.split_whitespace().flat_map(|word| {
+        // Hardly any word has to be cut.
+        let whole = word.is_ascii().then_some(word);
+        let pieces = if whole.is_some() { Vec::new() } else { cut(word) };
+        whole.map(Cow::Borrowed).into_iter().chain(pieces.into_iter().map(|(_, piece)| plain(piece)))
+    });
+    words.filter(|word| !trim(word).is_empty()).nth(1).is_some()
 }
 
 /// The words of `line` and where they begin, without the marks that steer the direction of writing, in ASCII digits.
-fn words(line: &str) -> impl Iterator<Item = (usize, Cow<'_, str>)> {
+fn words(line: &str) -> Vec<(usize, Cow<'_, str>)> {
     let base = line.as_ptr() as usize;
-    line.split_whitespace().flat_map(move |word| {
+    let mut words = Vec::new();
+    for word in line.split_whitespace() {
         let start = word.as_ptr() as usize - base;
-        cut(word).into_iter().map(move |(at, piece)| (start + at, plain(piece)))
-    })
+        if word.is_ascii() {
+            words.push((start, Cow::Borrowed(word)));
+        } else {
+            words.extend(cut(word).into_iter().map(|(at, piece)| (start + at, plain(piece))));
+        }
+    }
+    words
 }
 
 fn plain(word: &str) -> Cow<'_, str> {
@@ -132,6 +145,12 @@ fn is_pause(c: char) -> bool {
 
 /// Takes off what may enclose a code, but nothing that would make a price, a time or a fraction look like one.
 fn trim(word: &str) -> &str {
+    if let [first, .., last] = word.as_bytes()
+        && first.is_ascii_alphanumeric()
+        && last.is_ascii_alphanumeric()
+    {
+        return word;
+    }
     word.trim_start_matches([
         '(', '[', '{', '"', '\'', '*', '_', '`', '“', '„', '«', '「', '【', '《', '<', ':', '=', '（', '［',
         '『', '：',
@@ -143,6 +162,10 @@ fn trim(word: &str) -> &str {
 }
 
 fn is_code(word: &str, place: Place) -> bool {
+    // No code has fewer signs, or more.
+    if !(4..=18).contains(&word.len()) {
+        return false;
+    }
     let digits = word.bytes().filter(u8::is_ascii_digit).count();
     let upper = word.bytes().filter(u8::is_ascii_uppercase).count();
     let lower = word.bytes().filter(u8::is_ascii_lowercase).count();
@@ -192,6 +215,9 @@ fn is_spelled_out(words: &[&str]) -> bool {
 
 /// `code:123456`, also with the colon of Chinese and Japanese text.
 fn code_after_inner_colon(word: &str) -> Option<&str> {
+    if word.is_ascii() && !word.contains(':') {
+        return None;
+    }
     let (label, code) = word.split_once([':', '\u{ff1a}'])?;
     let code = trim(code);
     (label.chars().last().is_some_and(char::is_alphabetic) && is_code(code, Place::AfterColon))

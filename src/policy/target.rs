@@ -5,8 +5,9 @@
 //! many is a question to the link guard, an address too few is a way past it. Linear in the input, bounded in number.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::LazyLock;
 
 use super::normalize::is_invisible;
 
@@ -135,8 +136,7 @@ fn has_scheme(address: &str, schemes: &[&str]) -> bool {
 /// names that stand alone. Mail addresses are none.
 pub fn in_text(line: &str, found: &mut dyn FnMut(&str)) {
     // A host name has a dot inside, if not always an ASCII one.
-    let leads = |two: &[u8]| two[0] == b'.' && two[1] > b' ' || two == b":/";
-    if line.is_ascii() && !line.as_bytes().windows(2).any(leads) {
+    if line.is_ascii() && !may_lead_in_ascii(line) {
         return;
     }
     // The first octets of the other dots are 0xe3 and 0xef.
@@ -150,6 +150,15 @@ pub fn in_text(line: &str, found: &mut dyn FnMut(&str)) {
             in_word(word, found);
         }
     }
+}
+
+/// Whether a dot stands before something, or a colon before a slash.
+fn may_lead_in_ascii(line: &str) -> bool {
+    let octets = line.as_bytes();
+    let is_followed = |mark: char, by: fn(u8) -> bool| {
+        line.match_indices(mark).any(|(at, _)| octets.get(at + 1).is_some_and(|&next| by(next)))
+    };
+    is_followed('.', |next| next > b' ') || is_followed(':', |next| next == b'/')
 }
 
 fn without_invisible(line: &str) -> Cow<'_, str> {
@@ -296,7 +305,7 @@ fn is_top_level(last: &str) -> bool {
     if last.len() == 2 && last.is_ascii() {
         return COUNTRIES.as_bytes().chunks(2).any(|code| code == last.as_bytes());
     }
-    last.starts_with("xn--") || GENERIC.split(' ').any(|name| name == last)
+    last.starts_with("xn--") || GENERIC_NAMES.contains(last)
 }
 
 const COUNTRIES: &str = "acadaeafagaialamaoaqarasatauawaxazbabbbdbebfbgbhbibjbmbnbobrbsbtbwbybzcacccdcfcgchcickclcmcn\
@@ -304,6 +313,9 @@ const COUNTRIES: &str = "acadaeafagaialamaoaqarasatauawaxazbabbbdbebfbgbhbibjbmb
     inioiqirisitjejmjojpkekgkhkikmknkpkrkwkykzlalblclilklrlsltlulvlymamcmemgmhmkmlmmmnmompmqmrmsmtmumvmwmxmymznancne\
     nfngninlnonpnrnunzompapepfpgphpkplpmpnprpsptpwqarerorsrurwsasbscsdsesgshsiskslsmsnsosrssstsvsxsysztctdtftgthtjtk\
     tltmtntotrtttvtwtzuaugukusuyuzvavcvevgvivnvuwfwsyeytzazmzw";
+
+/// Each of [`GENERIC`].
+static GENERIC_NAMES: LazyLock<HashSet<&str>> = LazyLock::new(|| GENERIC.split_whitespace().collect());
 
 /// `example` and `test` are kept for writing about hosts (RFC 2606).
 const GENERIC: &str = "com net org edu gov mil int info biz name pro aero coop museum jobs mobi travel tel cat asia post \

@@ -90,28 +90,27 @@ fn quoted_printable(encoded: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(encoded.len());
     let mut at = 0;
     while at < encoded.len() {
-        if encoded[at] == b'=' {
-            if let Some(value) =
-                digit(at + 1).zip(digit(at + 2)).and_then(|(one, two)| u8::try_from(one * 16 + two).ok())
-            {
-                out.push(value);
-                at += 3;
-                continue;
-            }
-            let blanks = encoded[at + 1..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-            let end = &encoded[at + 1 + blanks..];
-            if end.is_empty() || end.starts_with(b"\n") || end.starts_with(b"\r\n") {
-                at += 1
-                    + blanks
-                    + end
-                        .iter()
-                        .take(2)
-                        .position(|&byte| byte == b'\n')
-                        .map_or(end.len().min(2), |lf| lf + 1);
-                continue;
-            }
+        let plain = encoded[at..].iter().position(|&byte| byte == b'=').unwrap_or(encoded.len() - at);
+        if plain > 0 {
+            out.extend_from_slice(&encoded[at..at + plain]);
+            at += plain;
+            continue;
         }
-        out.push(encoded[at]);
+        if let Some(value) =
+            digit(at + 1).zip(digit(at + 2)).and_then(|(one, two)| u8::try_from(one * 16 + two).ok())
+        {
+            out.push(value);
+            at += 3;
+            continue;
+        }
+        let blanks = encoded[at + 1..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let end = &encoded[at + 1 + blanks..];
+        if end.is_empty() || end.starts_with(b"\n") || end.starts_with(b"\r\n") {
+            let line_end = end.iter().take(2).position(|&byte| byte == b'\n');
+            at += 1 + blanks + line_end.map_or(end.len().min(2), |lf| lf + 1);
+            continue;
+        }
+        out.push(b'=');
         at += 1;
     }
     out
@@ -121,7 +120,7 @@ fn quoted_printable(encoded: &[u8]) -> Vec<u8> {
 /// that can't be known here. A byte order mark outweighs what is declared, as in browsers.
 pub(super) fn text(bytes: &[u8], charset: Option<&str>) -> Option<String> {
     let text = if let Some(rest) = bytes.strip_prefix(b"\xef\xbb\xbf") {
-        String::from_utf8_lossy(rest).into_owned()
+        in_utf8(rest)
     } else if bytes.starts_with(b"\xff\xfe\0\0") || bytes.starts_with(b"\0\0\xfe\xff") {
         return None;
     } else if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
@@ -129,9 +128,17 @@ pub(super) fn text(bytes: &[u8], charset: Option<&str>) -> Option<String> {
     } else {
         let label =
             charset.unwrap_or_default().trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
-        if label.is_empty() { String::from_utf8_lossy(bytes).into_owned() } else { in_charset(bytes, label)? }
+        if label.is_empty() { in_utf8(bytes) } else { in_charset(bytes, label)? }
     };
     Some(shown(text))
+}
+
+/// Nearly all of it is as it should be, which is known much sooner than what to put in place of what is not.
+fn in_utf8(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+    }
 }
 
 fn in_charset(bytes: &[u8], label: &str) -> Option<String> {
@@ -139,7 +146,7 @@ fn in_charset(bytes: &[u8], label: &str) -> Option<String> {
     let is = |family: &str| lower.contains(family);
     // Much of what is declared to be ASCII is not, and then it is UTF-8.
     if is("utf-8") || is("utf8") || is("ascii") && std::str::from_utf8(bytes).is_ok() {
-        return Some(String::from_utf8_lossy(bytes).into_owned());
+        return Some(in_utf8(bytes));
     }
     let known = if is("utf-7") { "utf-7" } else { &*lower };
     match charset_decoder(known.as_bytes()) {
@@ -166,6 +173,16 @@ fn in_unknown(bytes: &[u8]) -> Option<String> {
 /// Without control characters, for which nothing is shown: they would part words.
 fn shown(text: String) -> String {
     let nothing = |c: char| c.is_control() && !c.is_whitespace();
+    // Without a branch, so that many octets are looked at in one step.
+    let may_be = |byte: u8| {
+        u8::from(byte < b'\t')
+            | u8::from(byte.wrapping_sub(0x0e) < 0x12)
+            | u8::from(byte == 0x7f)
+            | u8::from(byte == 0xc2)
+    };
+    if text.bytes().fold(0, |any, byte| any | may_be(byte)) == 0 {
+        return text;
+    }
     if text.contains(nothing) { text.replace(nothing, "") } else { text }
 }
 

@@ -6,25 +6,41 @@
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 
-/// Whether `host` passes for `domain` or something below it, and is not.
-pub(super) fn looks_like(host: &str, domain: &str) -> bool {
-    let (host_skeleton, domain_skeleton) = (skeleton(host), skeleton(domain));
+/// Whether `host` passes for one of these domains or something below it, and is not.
+pub(super) fn looks_like<'a>(host: &str, mut domains: impl Iterator<Item = &'a str>) -> bool {
+    let host_skeleton = skeleton(host);
+    domains.any(|domain| looks_like_one((host, &host_skeleton), domain))
+}
+
+fn looks_like_one((host, host_skeleton): (&str, &str), domain: &str) -> bool {
+    let domain_skeleton = skeleton(domain);
     let below = host_skeleton
         .strip_suffix(domain_skeleton.as_str())
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    let dashed = domain.replace('.', "-");
     let begins = |start: &str| host.strip_prefix(start).is_some_and(|rest| rest.starts_with(['.', '-']));
     below
         || begins(domain)
-        || host.contains(&format!(".{domain}."))
-        || domain.contains('.') && begins(&dashed)
+        || host.contains(domain) && host.contains(&format!(".{domain}."))
+        || domain.contains('.') && begins(&domain.replace('.', "-"))
 }
 
 fn skeleton(host: &str) -> String {
     let (shown, _) = idna::domain_to_unicode(host);
-    let letters: String =
-        shown.nfkd().filter(|&c| !is_combining_mark(c)).flat_map(char::to_lowercase).map(alike).collect();
-    letters.replace("rn", "m").replace("vv", "w").replace("cl", "d")
+    let letters = if shown.is_ascii() {
+        shown.chars().map(|c| alike(c.to_ascii_lowercase())).collect()
+    } else {
+        shown.nfkd().filter(|&c| !is_combining_mark(c)).flat_map(char::to_lowercase).map(alike).collect()
+    };
+    joined(letters)
+}
+
+/// Two letters that look like one are made one.
+fn joined(letters: String) -> String {
+    const PAIRS: [(&str, &str); 3] = [("rn", "m"), ("vv", "w"), ("cl", "d")];
+    PAIRS.iter().fold(letters, |letters, (two, one)| {
+        let is_there = letters.as_bytes().windows(2).any(|both| both == two.as_bytes());
+        if is_there { letters.replace(two, one) } else { letters }
+    })
 }
 
 /// The Latin letter that `c` is taken for.
@@ -63,6 +79,10 @@ fn alike(c: char) -> char {
 mod tests {
     use super::*;
 
+    fn is_alike(host: &str, domain: &str) -> bool {
+        looks_like(host, ["another.example", domain].into_iter())
+    }
+
     fn ascii(host: &str) -> String {
         idna::domain_to_ascii(host).unwrap()
     }
@@ -79,11 +99,11 @@ mod tests {
             "acme.example-login.test",
             "login.acme.example.evil.test",
         ] {
-            assert!(looks_like(&ascii(host), "acme.example"), "{host}");
+            assert!(is_alike(&ascii(host), "acme.example"), "{host}");
         }
-        assert!(looks_like("g00gle.test", "google.test") && looks_like("paypa1.test", "paypal.test"));
+        assert!(is_alike("g00gle.test", "google.test") && is_alike("paypa1.test", "paypal.test"));
         for host in ["other.example", "acme.test", "acmeexample.test", "help.example"] {
-            assert!(!looks_like(host, "acme.example"), "{host}");
+            assert!(!is_alike(host, "acme.example"), "{host}");
         }
     }
 }

@@ -9,6 +9,7 @@ mod address;
 mod alike;
 mod token;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -159,8 +160,8 @@ impl Survey {
 
 /// Finds where a message leads, and what each link is to a business with these domains.
 pub fn survey(text: &Text, domains: Option<&Domains>, recognition: &Recognition) -> Survey {
-    let has_code = text.has_code();
-    let mut found = Found { domains, has_code, counts: BTreeMap::new(), candidates: Vec::new() };
+    let mut found =
+        Found { domains, text, has_code: OnceCell::new(), counts: BTreeMap::new(), candidates: Vec::new() };
     let first = first_links(text);
     for (number, body) in text.bodies.iter().enumerate() {
         let bases: Vec<Url> = body.bases.iter().filter_map(|base| base_url(base)).collect();
@@ -196,15 +197,25 @@ fn base_url(base: &str) -> Option<Url> {
 /// The first link of each body, which is what a person takes for the message's own: in HTML the first that is one
 /// there; in text the first that is written out; a bare name only where nothing else is.
 fn first_links(text: &Text) -> BTreeSet<(usize, usize)> {
-    let mut first = BTreeSet::new();
-    let is_any = |body: &Body| body.targets.iter().any(|target| rank(target).is_some_and(|rank| rank < 2));
-    let only_bare = !text.bodies.iter().any(is_any);
-    for (number, body) in text.bodies.iter().enumerate() {
-        let ranked =
-            body.targets.iter().enumerate().filter_map(|(place, target)| Some((rank(target)?, place)));
-        first.extend(
-            ranked.min().filter(|&(rank, _)| rank < 2 || only_bare).map(|(_, place)| (number, place)),
-        );
+    let first: Vec<_> = text.bodies.iter().map(first_link).collect();
+    let only_bare = !first.iter().flatten().any(|&(rank, _)| rank < 2);
+    let numbered = first.into_iter().enumerate().filter_map(|(number, first)| Some((number, first?)));
+    let counting = numbered.filter(|&(_, (rank, _))| rank < 2 || only_bare);
+    counting.map(|(number, (_, place))| (number, place)).collect()
+}
+
+/// The first of the targets that are most of a link: its rank and its place. To know what an address means takes long, so
+/// nobody asks for more of them than it takes.
+fn first_link(body: &Body) -> Option<(u8, usize)> {
+    let mut first: Option<(u8, usize)> = None;
+    for (place, target) in body.targets.iter().enumerate() {
+        let least = u8::from(target.kind == TargetKind::Text);
+        if first.is_some_and(|(before, _)| before <= least) {
+            continue;
+        }
+        if let Some(rank) = rank(target).filter(|&rank| first.is_none_or(|(before, _)| rank < before)) {
+            first = Some((rank, place));
+        }
     }
     first
 }
@@ -224,8 +235,10 @@ fn rank(target: &Target) -> Option<u8> {
 
 struct Found<'a> {
     domains: Option<&'a Domains>,
-    /// What is asked is to type a code, so that a link is the call to action only where its words say so.
-    has_code: bool,
+    text: &'a Text,
+    /// What is asked is to type a code, so that a link is the call to action only where its words say so. Asked only where
+    /// it matters.
+    has_code: OnceCell<bool>,
     counts: BTreeMap<(Taken, String), usize>,
     /// Foreign links about which only the words on them can decide: host and words.
     candidates: Vec<(String, &'a str)>,
@@ -235,7 +248,9 @@ impl<'a> Found<'a> {
     /// Takes a target wherever it leads: a relative one from each of the bases.
     fn take_from(&mut self, target: &'a Target, bases: &[Url], is_first: bool) {
         self.take(target, bases.first(), is_first);
-        if matches!(Url::parse(&target.address), Err(url::ParseError::RelativeUrlWithoutBase)) {
+        if bases.len() > 1
+            && matches!(Url::parse(&target.address), Err(url::ParseError::RelativeUrlWithoutBase))
+        {
             for base in bases.iter().skip(1) {
                 self.take(target, Some(base), is_first);
             }
@@ -286,7 +301,8 @@ impl<'a> Found<'a> {
             Taken::Disguised
         } else if token::has_token(url) {
             Taken::Token
-        } else if is_first && !self.has_code || target.kind.is_acted_on() {
+        } else if is_first && !self.has_code.get_or_init(|| self.text.has_code()) || target.kind.is_acted_on()
+        {
             Taken::Action
         } else {
             // Words beside a link in plain text speak of all sorts of things, but beside the first of what it is for.
@@ -321,11 +337,8 @@ fn is_disguised(target: &Target, url: &Url, host: &str, domains: &Domains) -> bo
             names_own |= host_in_text(address).is_some_and(|host| is_within(&domains.allowed, &host));
         });
     }
-    let own = &domains.allowed;
-    !url.username().is_empty()
-        || url.password().is_some()
-        || names_own
-        || own.iter().any(|domain| domain.contains('.') && alike::looks_like(host, domain))
+    let own = domains.allowed.iter().map(String::as_str).filter(|domain| domain.contains('.'));
+    !url.username().is_empty() || url.password().is_some() || names_own || alike::looks_like(host, own)
 }
 
 /// The longest label of a host that is shown.

@@ -11,6 +11,8 @@ use super::decode_entities;
 #[derive(Default)]
 pub(super) struct Attributes<'a> {
     style: Option<String>,
+    /// What is known of the style, by one look at it.
+    glance: Glance,
     pub href: Option<&'a str>,
     pub alt: Option<&'a str>,
     /// Where the element leads, and by which attribute.
@@ -49,7 +51,9 @@ impl<'a> Attributes<'a> {
     pub(super) fn read(mut rest: &'a str) -> (Self, &'a str) {
         let mut found = Self::default();
         loop {
-            rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '/');
+            let is_between = |octet: &u8| octet.is_ascii_whitespace() || *octet == b'/';
+            let between = rest.as_bytes().iter().take_while(|octet| is_between(octet)).count();
+            rest = &rest[between..];
             if rest.is_empty() {
                 return (found, rest);
             }
@@ -57,11 +61,8 @@ impl<'a> Attributes<'a> {
                 return (found, rest);
             }
             // The first character belongs to the name, whatever it is.
-            let name_end = rest
-                .char_indices()
-                .skip(1)
-                .find(|&(_, c)| c.is_ascii_whitespace() || matches!(c, '=' | '>' | '/'))
-                .map_or(rest.len(), |(at, _)| at);
+            let ends = |octet: u8| octet.is_ascii_whitespace() || matches!(octet, b'=' | b'>' | b'/');
+            let name_end = rest.bytes().skip(1).position(ends).map_or(rest.len(), |at| at + 1);
             let (name, after_name) = rest.split_at(name_end);
             let (value, after_value) = attribute_value(after_name);
             found.note(name, value);
@@ -76,7 +77,7 @@ impl<'a> Attributes<'a> {
         lower.copy_from_slice(name.as_bytes());
         lower.make_ascii_lowercase();
         match &*lower {
-            b"style" if self.style.is_none() => self.style = Some(declarations(&decode_entities(value))),
+            b"style" if self.style.is_none() => self.set_style(declarations(&decode_entities(value))),
             b"href" => {
                 self.href.get_or_insert(value);
                 self.addresses.push((Leads::Href, value));
@@ -123,8 +124,13 @@ impl<'a> Attributes<'a> {
     pub(super) fn styled(&mut self, name: &str, sheet: &Sheet) {
         if let Some(mut rules) = sheet.rules_for(name, self.class, self.id) {
             rules.push_str(self.style.as_deref().unwrap_or_default());
-            self.style = Some(rules);
+            self.set_style(rules);
         }
+    }
+
+    fn set_style(&mut self, style: String) {
+        self.glance = Glance::at(&style);
+        self.style = Some(style);
     }
 
     /// The inline style and what the style sheet adds to it, in lower case and without white space.
@@ -135,7 +141,7 @@ impl<'a> Attributes<'a> {
     /// Whether the element and all in it is not shown.
     pub(super) fn hide(&self) -> bool {
         self.hidden
-            || self.style.as_deref().is_some_and(|style| {
+            || self.style.as_deref().filter(|_| self.glance.hides).is_some_and(|style| {
                 let clipped = style.contains("overflow:hidden");
                 style.contains(":none") && property(style, "display:") == Some("none")
                     || style.contains(":hidden") && property(style, "visibility:") == Some("hidden")
@@ -154,14 +160,53 @@ impl<'a> Attributes<'a> {
 
     /// Whether the element sets its text to no size at all; `None` when it sets no size.
     pub(super) fn zero_size(&self) -> Option<bool> {
-        let style = self.style.as_deref()?;
+        let style = self.style.as_deref().filter(|_| self.glance.sizes)?;
         property(style, "font-size:").map(|_| property_is_zero(style, "font-size:"))
+    }
+}
+
+/// What a style may say of what is shown. Most styles say nothing of it, and to ask them for one property after the other
+/// takes longer than to read them.
+#[derive(Clone, Copy, Default)]
+struct Glance {
+    /// It may hide the element.
+    hides: bool,
+    /// It may set the size of the text.
+    sizes: bool,
+}
+
+impl Glance {
+    /// Looks at each colon, before which a name ends and after which a value begins.
+    fn at(style: &str) -> Self {
+        let mut seen = Self::default();
+        let (mut colors, mut grounds) = (false, false);
+        let mut start = 0;
+        while let Some(colon) = style[start..].find(':').map(|at| start + at) {
+            let name = &style[start..colon];
+            // `none`, `hidden`, `transparent`, `-9999px`.
+            seen.hides |= matches!(style.as_bytes().get(colon + 1), Some(b'n' | b'h' | b't' | b'-'));
+            seen.hides |= name.ends_with("opacity");
+            colors |= name.ends_with("color");
+            grounds |= name.ends_with("background") || name.ends_with("background-color");
+            seen.sizes |= name.ends_with("font-size");
+            start = colon + 1;
+        }
+        seen.hides |= colors && grounds;
+        seen
     }
 }
 
 /// Declarations in one form: lower case, no white space.
 pub(super) fn declarations(style: &str) -> String {
-    style.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase()
+    let mut plain = String::with_capacity(style.len());
+    // The vertical tab is white space, but not to the split that knows ASCII alone.
+    if style.is_ascii() && !style.contains('\u{b}') {
+        style.split_ascii_whitespace().for_each(|word| plain.push_str(word));
+    } else {
+        plain.extend(style.chars().filter(|c| !c.is_whitespace()));
+    }
+    plain.make_ascii_lowercase();
+    plain
 }
 
 /// Text in the very color of the ground that the same element gives it.
@@ -178,9 +223,12 @@ fn property<'a>(style: &'a str, name: &str) -> Option<&'a str> {
     if !style.contains(name) {
         return None;
     }
-    let values = || style.split(';').filter_map(|declaration| declaration.strip_prefix(name));
-    let important = values().filter_map(|value| value.strip_suffix("!important")).next_back();
-    important.or_else(|| values().next_back())
+    let (mut last, mut important) = (None, None);
+    for value in style.split(';').filter_map(|declaration| declaration.strip_prefix(name)) {
+        last = Some(value);
+        important = value.strip_suffix("!important").or(important);
+    }
+    important.or(last)
 }
 
 fn property_is_zero(style: &str, name: &str) -> bool {
@@ -201,4 +249,28 @@ fn attribute_value(rest: &str) -> (&str, &str) {
     }
     let end = rest.find(|c: char| c.is_ascii_whitespace() || c == '>').unwrap_or(rest.len());
     rest.split_at(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_glance_misses_nothing_that_hides(
+            style in "(display|visibility|opacity|text-indent|margin-left|left|top|color|background|background-color|overflow|height|max-width|font-size|:|:|:|;|;|none|hidden|transparent|-9|0|0.0|px|#fff|!important| |\u{b}|X|\u{e9}){0,14}",
+        ) {
+            let mut attributes = Attributes::default();
+            attributes.set_style(declarations(&style));
+            let (hides, size) = (attributes.hide(), attributes.zero_size());
+            attributes.glance = Glance { hides: true, sizes: true };
+            proptest::prop_assert_eq!((hides, size), (attributes.hide(), attributes.zero_size()));
+        }
+
+        #[test]
+        fn declarations_have_one_form(style in "[a-cA-C:; \t\n\u{b}\u{a0}\u{e9}]{0,30}") {
+            let plain: String = style.chars().filter(|c| !c.is_whitespace()).collect();
+            proptest::prop_assert_eq!(declarations(&style), plain.to_ascii_lowercase());
+        }
+    }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::attributes::declarations;
-use super::{after, after_closing, after_comment, element_name, is_raw_text};
+use super::{after, after_closing, after_comment, element_name, is_raw_text, may_be_raw_text};
 
 /// Octets of style sheets that are read.
 const SHEET_MAX: usize = 128 * 1024;
@@ -45,6 +45,10 @@ impl Sheet {
         let mut rest = html;
         while let Some(at) = rest.find('<') {
             rest = &rest[at + 1..];
+            // Nearly every tag is passed over by its first letter.
+            if !may_be_raw_text(rest) && !rest.starts_with('!') {
+                continue;
+            }
             if let Some(comment) = rest.strip_prefix("!--") {
                 rest = after_comment(comment).1;
                 continue;

@@ -4,7 +4,7 @@ use super::attributes::{Attributes, Leads};
 use super::{Reader, decode_entities, element_name, in_text};
 use crate::policy::target::TargetKind;
 
-impl Reader {
+impl Reader<'_> {
     /// Takes the addresses of a start tag; the places of those that can be followed.
     pub(super) fn lead(&mut self, name: &str, attributes: &Attributes<'_>) -> Vec<usize> {
         let mut places = Vec::new();
@@ -48,7 +48,8 @@ impl Reader {
                 self.targets.add(TargetKind::Link, one);
             });
         }
-        if let Some(style) = attributes.style().filter(|style| style.contains("url(")) {
+        if let Some(style) = attributes.style().filter(|style| style.contains('(') && style.contains("url("))
+        {
             for address in style.split("url(").skip(1).filter_map(|rest| rest.split(')').next()) {
                 self.targets.add(TargetKind::Embedded, address.trim_matches(['"', '\'']));
             }

@@ -11,6 +11,8 @@ mod attributes;
 mod css;
 mod leads;
 
+use std::borrow::Cow;
+
 use mail_parser::decoders::html::add_html_token;
 
 use super::target::{Targets, in_text};
@@ -36,10 +38,10 @@ pub(super) fn read(html: &str, text_bytes: usize) -> Body {
 }
 
 #[derive(Default)]
-struct Reader {
+struct Reader<'a> {
     body: Body,
     left: usize,
-    stack: Vec<Open>,
+    stack: Vec<Open<'a>>,
     line: String,
     hidden_line: String,
     paragraph: Paragraph,
@@ -56,15 +58,17 @@ struct Anchor {
     leads: Vec<usize>,
 }
 
-struct Open {
+struct Open<'a> {
     /// In lower case, as all names here.
-    name: String,
+    name: Cow<'a, str>,
+    /// Whether a start tag inside it ends nothing outside.
+    is_scope: bool,
     hidden: bool,
     zero_size: bool,
 }
 
-impl Reader {
-    fn run(&mut self, html: &str) {
+impl<'a> Reader<'a> {
+    fn run(&mut self, html: &'a str) {
         let mut rest = html;
         while !rest.is_empty() {
             let text_end = rest.find('<').unwrap_or(rest.len());
@@ -77,7 +81,7 @@ impl Reader {
     }
 
     /// Reads what begins with `<` and gives back what follows it.
-    fn markup<'a>(&mut self, rest: &'a str) -> &'a str {
+    fn markup(&mut self, rest: &'a str) -> &'a str {
         if let Some(comment) = rest.strip_prefix("<!--") {
             let (comment, rest) = after_comment(comment);
             if comment.trim_start().get(..3).is_some_and(|start| start.eq_ignore_ascii_case("[if")) {
@@ -89,7 +93,7 @@ impl Reader {
             Some(b'!' | b'?') => after(rest, ">"),
             Some(b'/') => {
                 let (name, rest) = element_name(&rest[2..]);
-                self.close(&name.to_ascii_lowercase());
+                self.close(&in_lower_case(name));
                 after(rest, ">")
             }
             Some(letter) if letter.is_ascii_alphabetic() => self.start_tag(&rest[1..]),
@@ -100,25 +104,29 @@ impl Reader {
         }
     }
 
-    fn start_tag<'a>(&mut self, rest: &'a str) -> &'a str {
+    fn start_tag(&mut self, rest: &'a str) -> &'a str {
         let (name, rest) = element_name(rest);
-        let name = name.to_ascii_lowercase();
+        let name = in_lower_case(name);
         let (mut attributes, rest) = Attributes::read(rest);
-        if is_raw_text(&name) {
+        if may_be_raw_text(&name) && is_raw_text(&name) {
             self.lead(&name, &attributes);
             let following = after_closing(rest, &name);
             self.raw_text(&name, &attributes, &rest[..rest.len() - following.len()]);
             return following;
         }
         attributes.styled(&name, &self.sheet);
-        self.imply_ends(&name);
+        if is_block(&name) {
+            self.imply_ends(&name);
+            self.end_paragraph();
+        }
         self.before_element(&name, &attributes);
         if !is_void(&name) && self.stack.len() < STACK_MAX {
             let parent = self.stack.last();
             let hidden = parent.is_some_and(|open| open.hidden) || attributes.hide();
             let zero_size =
                 attributes.zero_size().unwrap_or_else(|| parent.is_some_and(|open| open.zero_size));
-            self.stack.push(Open { name, hidden, zero_size });
+            let is_scope = matches!(&*name, "table" | "ul" | "ol" | "div");
+            self.stack.push(Open { name, is_scope, hidden, zero_size });
         }
         rest
     }
@@ -126,8 +134,6 @@ impl Reader {
     fn before_element(&mut self, name: &str, attributes: &Attributes<'_>) {
         if name == "br" {
             self.end_line();
-        } else if is_block(name) {
-            self.end_paragraph();
         }
         let leads = self.lead(name, attributes);
         if (name == "a" || name == "button") && !attributes.hide() && !self.is_hidden() {
@@ -157,20 +163,18 @@ impl Reader {
         }
     }
 
-    /// Ends the elements that a start tag ends without an end tag, so that one `<p hidden>` does not hide all that
+    /// Ends the elements that the start tag of a block ends without an end tag, so that one `<p hidden>` does not hide all that
     /// follows it.
     fn imply_ends(&mut self, name: &str) {
         let ended: &[&str] = match name {
             "li" => &["li"],
             "tr" => &["tr", "td", "th"],
             "td" | "th" => &["td", "th"],
-            _ if is_block(name) => &["p"],
-            _ => return,
+            _ => &["p"],
         };
-        let is_scope = |open: &Open| matches!(open.name.as_str(), "table" | "ul" | "ol" | "div");
-        let scope = self.stack.iter().rposition(is_scope);
+        let scope = self.stack.iter().rposition(|open| open.is_scope);
         let from = scope.map_or(0, |at| at + 1);
-        let first = self.stack[from..].iter().position(|open| ended.contains(&open.name.as_str()));
+        let first = self.stack[from..].iter().position(|open| ended.contains(&&*open.name));
         if let Some(at) = first {
             self.stack.truncate(from + at);
         }
@@ -215,14 +219,10 @@ impl Reader {
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         self.targets.add_text(&line);
-        if !line.trim().is_empty() {
-            self.paragraph.lines.push(line.trim().to_owned());
-        }
+        self.paragraph.lines.extend(trimmed(line));
         let hidden = std::mem::take(&mut self.hidden_line);
         self.targets.add_text(&hidden);
-        if !hidden.trim().is_empty() {
-            self.body.hidden.push(hidden.trim().to_owned());
-        }
+        self.body.hidden.extend(trimmed(hidden));
     }
 
     fn end_paragraph(&mut self) {
@@ -233,14 +233,37 @@ impl Reader {
     }
 }
 
+/// The line without white space around it, unless there is nothing else.
+fn trimmed(line: String) -> Option<String> {
+    let trimmed = line.trim();
+    match trimmed.len() {
+        0 => None,
+        len if len == line.len() => Some(line),
+        _ => Some(trimmed.to_owned()),
+    }
+}
+
 fn element_name(rest: &str) -> (&str, &str) {
-    let end =
-        rest.find(|c: char| c.is_ascii_whitespace() || matches!(c, '>' | '/' | '<')).unwrap_or(rest.len());
-    rest.split_at(end)
+    let ends = |octet: u8| octet.is_ascii_whitespace() || matches!(octet, b'>' | b'/' | b'<');
+    rest.split_at(rest.bytes().position(ends).unwrap_or(rest.len()))
 }
 
 fn after<'a>(text: &'a str, end: &str) -> &'a str {
-    text.split_once(end).map_or("", |(_, rest)| rest)
+    let rest = match end.as_bytes() {
+        // One octet is found much faster than a string of one.
+        [octet] if octet.is_ascii() => text.split_once(char::from(*octet)),
+        _ => text.split_once(end),
+    };
+    rest.map_or("", |(_, rest)| rest)
+}
+
+/// Nearly every name is written so.
+fn in_lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|octet| octet.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 /// A comment, and what follows it: it ends with `-->`, `--!>`, or at once.
@@ -271,7 +294,10 @@ fn after_closing<'a>(text: &'a str, name: &str) -> &'a str {
     ""
 }
 
-fn decode_entities(raw: &str) -> String {
+fn decode_entities(raw: &str) -> Cow<'_, str> {
+    if !raw.contains('&') {
+        return Cow::Borrowed(raw);
+    }
     let mut text = String::with_capacity(raw.len());
     let mut rest = raw;
     while let Some(at) = rest.find('&') {
@@ -298,7 +324,7 @@ fn decode_entities(raw: &str) -> String {
         }
     }
     text.push_str(rest);
-    text
+    Cow::Owned(text)
 }
 
 /// References to characters that addresses are made of, with which they are hidden.
@@ -336,13 +362,23 @@ fn numeric_reference(text: &str) -> Option<(char, &str)> {
 }
 
 fn push_folded(line: &mut String, text: &str) {
-    for c in text.chars() {
-        if !c.is_whitespace() {
-            line.push(c);
-        } else if !line.is_empty() && !line.ends_with(' ') {
+    let mut rest = text;
+    while let Some(at) = rest.find(char::is_whitespace) {
+        line.push_str(&rest[..at]);
+        if !line.is_empty() && !line.ends_with(' ') {
             line.push(' ');
         }
+        // As a rule it is one space, and a word follows.
+        let after = &rest[at..];
+        let word = after.strip_prefix(' ').filter(|word| word.starts_with(|c: char| c.is_ascii_graphic()));
+        rest = word.unwrap_or_else(|| after.trim_start());
     }
+    line.push_str(rest);
+}
+
+/// Whether the name that `text` begins with may be one of [`is_raw_text`].
+fn may_be_raw_text(text: &str) -> bool {
+    matches!(text.as_bytes().first(), Some(b's' | b'S' | b't' | b'T' | b'i' | b'I' | b'n' | b'N'))
 }
 
 /// Elements whose content is not shown. Mail programs run no scripts, so `noscript` is none of them; `xmp` shows what is

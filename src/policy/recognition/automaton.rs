@@ -49,6 +49,30 @@ pub(super) const HEAD_LEN: usize = 6;
 #[derive(Debug, Default)]
 pub(super) struct Automaton {
     block: Cow<'static, [u8]>,
+    at_word_start: Root,
+    anywhere: Root,
+    /// Where the lists and the uses begin.
+    lists: usize,
+    uses: usize,
+}
+
+/// Where a search begins, and with which two octets a piece begins there: at most places in a text none does, and that is
+/// known without a step in the graph.
+#[derive(Debug, Default)]
+pub(super) struct Root {
+    /// For each first octet, the reference it leads to, and a bit for each octet that may come second.
+    firsts: Vec<(u32, [u64; 4])>,
+}
+
+impl Root {
+    /// The reference that the first octet of `text` leads to; none where no piece begins with the first two.
+    #[inline]
+    fn enter(&self, text: &[u8]) -> Option<u32> {
+        let &(node, seconds) = self.firsts.get(usize::from(*text.first()?))?;
+        let second = text.get(1).copied().unwrap_or_default();
+        let may_begin = seconds[usize::from(second >> 6)] >> (second & 63) & 1 == 1;
+        (may_begin || text.len() == 1).then_some(node)
+    }
 }
 
 /// A piece at its place in one phrase.
@@ -69,17 +93,39 @@ pub(super) enum Step {
     Last { need: u16, gap: u16 },
 }
 
-/// A place to search from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Node(u32);
-
 /// The uses of a piece, as their numbers.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 pub(super) struct List(u32);
 
 impl Automaton {
     pub(super) fn new(block: impl Into<Cow<'static, [u8]>>) -> Self {
-        Self { block: block.into() }
+        let mut new = Self { block: block.into(), ..Self::default() };
+        new.lists = new.head(Head::Lists) as usize;
+        new.uses = new.head(Head::Uses) as usize;
+        new.at_word_start = new.root_of(Head::AtWordStart);
+        new.anywhere = new.root_of(Head::Anywhere);
+        new
+    }
+
+    fn root_of(&self, head: Head) -> Root {
+        let root = self.head(head);
+        if root == 0 {
+            return Root::default();
+        }
+        let seconds = |node: u32| {
+            let mut bits = [0_u64; 4];
+            for second in (0..=u8::MAX).filter(|&second| self.follow(node, second) != 0) {
+                bits[usize::from(second >> 6)] |= 1 << (second & 63);
+            }
+            bits
+        };
+        let first = |octet| match self.follow(root, octet) {
+            0 => (0, [0; 4]),
+            // A piece of one octet.
+            node if node & OUTPUT != 0 => (node, [u64::MAX; 4]),
+            node => (node, seconds(node)),
+        };
+        Root { firsts: (0..=u8::MAX).map(first).collect() }
     }
 
     /// The block, as a program can hold it.
@@ -88,9 +134,14 @@ impl Automaton {
         &self.block
     }
 
-    /// Where to begin a search: at a word's start, or anywhere.
-    pub(super) fn root(&self, head: Head) -> Node {
-        Node(self.head(head))
+    /// Where to begin a search for pieces that begin where a word begins.
+    pub(super) fn at_word_start(&self) -> &Root {
+        &self.at_word_start
+    }
+
+    /// Where to begin a search for pieces that may begin anywhere.
+    pub(super) fn anywhere(&self) -> &Root {
+        &self.anywhere
     }
 
     /// How many slots unfinished phrases need.
@@ -99,38 +150,50 @@ impl Automaton {
     }
 
     /// Tells, for each piece that `text` begins with, its length and its uses; the shortest first.
-    pub(super) fn walk(&self, root: Node, text: &[u8], mut found: impl FnMut(usize, List)) {
-        let mut node = root.0;
-        for (index, &octet) in text.iter().enumerate() {
-            node = self.follow(node, octet);
-            if node == 0 {
-                return;
-            }
+    #[inline]
+    pub(super) fn walk(&self, root: &Root, text: &[u8], found: impl FnMut(usize, List)) {
+        if let Some(node) = root.enter(text) {
+            self.walk_on(node, text, found);
+        }
+    }
+
+    /// Goes on from the reference that the first octet led to.
+    fn walk_on(&self, mut node: u32, text: &[u8], mut found: impl FnMut(usize, List)) {
+        let mut len = 1;
+        while node != 0 {
             if node & OUTPUT != 0 {
                 let output = self.number((node >> PLACE_SHIFT) as usize);
-                found(index + 1, List(output & !END));
+                found(len, List(output & !END));
                 if output & END != 0 {
                     return;
                 }
             }
+            let Some(&octet) = text.get(len) else { return };
+            node = self.follow(node, octet);
+            len += 1;
         }
     }
 
     /// The numbers of the uses in `list`, ascending.
     pub(super) fn list(&self, list: List) -> impl Iterator<Item = u32> {
-        let from = (self.head(Head::Lists) + list.0) as usize;
-        let mut ended = false;
-        (from..).map_while(move |at| {
-            let number = if ended || at * 4 >= self.block.len() { return None } else { self.number(at) };
-            ended = number & END != 0;
+        let mut rest = self.numbers().get(self.lists + list.0 as usize..).unwrap_or_default().iter();
+        std::iter::from_fn(move || {
+            let number = u32::from_le_bytes(*rest.next()?);
+            if number & END != 0 {
+                rest = [].iter();
+            }
             Some(number & !END)
         })
     }
 
     /// The use of that number.
+    #[inline]
     pub(super) fn of(&self, number: u32) -> Use {
-        let at = (self.head(Head::Uses) + 2 * number) as usize;
-        Use::read([self.number(at), self.number(at + 1)])
+        let at = self.uses + 2 * number as usize;
+        match self.numbers().get(at..) {
+            Some(&[what, place, ..]) => Use::read([u32::from_le_bytes(what), u32::from_le_bytes(place)]),
+            _ => Use::read([0, 0]),
+        }
     }
 
     /// The reference that `octet` leads to; zero where it leads nowhere.
@@ -160,8 +223,11 @@ impl Automaton {
 
     /// Zero where there is none.
     fn number(&self, at: usize) -> u32 {
-        let octets = self.block.get(at * 4..).and_then(<[u8]>::first_chunk);
-        octets.map_or(0, |&octets| u32::from_le_bytes(octets))
+        self.numbers().get(at).map_or(0, |&octets| u32::from_le_bytes(octets))
+    }
+
+    fn numbers(&self) -> &[[u8; 4]] {
+        self.block.as_chunks().0
     }
 }
 
@@ -179,6 +245,7 @@ impl Use {
         [u32::from(self.group) | high(gap), u32::from(slot) | kind << 16 | u32::from(self.to_word_end) << 18]
     }
 
+    #[inline]
     fn read([what, place]: [u32; 2]) -> Self {
         let (gap, slot) = (upper(what), lower(place));
         let step = match place >> 16 & 3 {
@@ -191,11 +258,13 @@ impl Use {
     }
 }
 
+#[inline]
 fn lower(number: u32) -> u16 {
     let [a, b, ..] = number.to_le_bytes();
     u16::from_le_bytes([a, b])
 }
 
+#[inline]
 fn upper(number: u32) -> u16 {
     lower(number >> 16)
 }
@@ -219,15 +288,47 @@ mod tests {
         }
     }
 
+    /// What a search finds that looks at no more than one octet at a time, from the root on.
+    fn step_by_step(automaton: &Automaton, head: Head, text: &[u8]) -> Vec<usize> {
+        let (mut found, mut node) = (Vec::new(), automaton.head(head));
+        for (index, &octet) in text.iter().enumerate() {
+            node = automaton.follow(node, octet);
+            if node == 0 {
+                break;
+            }
+            if node & OUTPUT != 0 {
+                found.push(index + 1);
+            }
+        }
+        found
+    }
+
     proptest::proptest! {
+        #[test]
+        fn looking_at_two_octets_first_finds_the_same(text in "(a|b|c|ab|\u{e9}|\u{78ba}| |x){0,8}") {
+            let mut pieces = super::super::dawg::Pieces::default();
+            for (group, phrase) in ["a", "ab~", "~bc", "\u{78ba}", "\u{e9}x", "~c * a", "abcab"].iter().enumerate() {
+                let phrase = super::super::pattern::parse(phrase, &std::collections::BTreeMap::new()).unwrap();
+                pieces.add(u16::try_from(group).unwrap(), &phrase).unwrap();
+            }
+            let automaton = pieces.build().unwrap();
+            for (head, root) in
+                [(Head::AtWordStart, automaton.at_word_start()), (Head::Anywhere, automaton.anywhere())]
+            {
+                let mut found = Vec::new();
+                automaton.walk(root, text.as_bytes(), |len, _| found.push(len));
+                proptest::prop_assert_eq!(found, step_by_step(&automaton, head, text.as_bytes()));
+            }
+        }
+
         #[test]
         fn any_block_can_be_searched(
             block in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400),
             text in "[ -~é確]{0,40}",
         ) {
             let automaton = Automaton::new(block);
-            for head in [Head::AtWordStart, Head::Anywhere] {
-                automaton.walk(automaton.root(head), text.as_bytes(), |_, list| {
+            for root in [automaton.at_word_start(), automaton.anywhere()] {
+                automaton.walk(root, text.as_bytes(), |_, list| {
                     for number in automaton.list(list).take(100) {
                         automaton.of(number);
                     }

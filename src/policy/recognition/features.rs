@@ -137,17 +137,25 @@ fn prices(text: &Text) -> usize {
 /// A sign of a currency with a digit beside it.
 fn has_price(line: &str) -> bool {
     const SIGNS: [char; 12] = ['$', '€', '£', '¥', '₹', '₽', '₩', '₺', '₴', '₪', '৳', '﷼'];
+    if line.is_ascii() && !line.contains('$') {
+        return false;
+    }
     let is_digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
-    line.char_indices().filter(|(_, c)| SIGNS.contains(c)).any(|(at, sign)| {
-        let after = &line[at + sign.len_utf8()..];
-        is_digit(after.trim_start().chars().next()) || is_digit(line[..at].trim_end().chars().next_back())
-    })
+    line.char_indices().filter(|(_, c)| (*c == '$' || !c.is_ascii()) && SIGNS.contains(c)).any(
+        |(at, sign)| {
+            let after = &line[at + sign.len_utf8()..];
+            is_digit(after.trim_start().chars().next()) || is_digit(line[..at].trim_end().chars().next_back())
+        },
+    )
 }
 
 /// `20%`, `20 %`, `%20`: nobody signs in with a share of anything.
 fn has_percent(text: &Text) -> bool {
+    const SIGNS: [char; 3] = ['%', '٪', '％'];
+    let has_sign = |text: &str| text.contains('%') || !text.is_ascii() && text.contains(SIGNS);
     let in_line = |line: &str| {
-        line.split(' ').filter(|word| !word.contains("://")).any(|word| word.contains(['%', '٪', '％']))
+        has_sign(line)
+            && line.split(' ').any(|word| has_sign(word) && !word.contains("://"))
             && line.contains(|c: char| c.is_numeric())
     };
     in_line(&text.subject) || lines(text).any(|line| in_line(line))

@@ -1,9 +1,11 @@
 //! Looks for all phrases of all languages in one pass.
 
+use std::cell::Cell;
+
 use unicode_normalization::char::is_combining_mark;
 
 use super::super::normalize::is_unspaced;
-use super::automaton::{Automaton, Head, List, Step};
+use super::automaton::{Automaton, List, Step};
 use super::view::{Stretch, View};
 
 /// A group was found.
@@ -17,34 +19,73 @@ pub(super) struct Hit {
 
 /// All groups, of which there are that many, that are found in `view`, in the order of where they end.
 pub(super) fn scan(automaton: &Automaton, groups: usize, view: &View) -> Vec<Hit> {
-    let mut search = Search {
-        automaton,
-        view,
-        pieces: Vec::new(),
-        unfinished: Unfinished::new(automaton.slots()),
-        hits: Hits { found: Vec::new(), counts: vec![0; groups] },
-    };
+    let memory = MEMORY.take().fit(automaton.slots(), groups);
+    let mut search = Search { automaton, view, memory, found: Vec::new() };
     // No phrase goes on behind a line feed.
     let mut start = 0;
     for line in view.text.split_inclusive('\n') {
         search.line(start, line);
         start += line.len();
     }
-    search.hits.found
+    let Search { mut memory, found, .. } = search;
+    memory.forget(&found);
+    MEMORY.set(memory);
+    found
 }
+
+thread_local! {
+    /// What a thread searches with. It is taken out for a search and put back when that is forgotten, so that a search that
+    /// did not come to its end leaves nothing for the next one.
+    static MEMORY: Cell<Memory> = Cell::default();
+}
+
+/// What a search remembers. To make it anew for each message would cost more than many a search does.
+#[derive(Default)]
+struct Memory {
+    /// The pieces found in a line.
+    pieces: Vec<Found>,
+    /// The uses of two pieces that are the same words.
+    uses: Vec<(u32, Found)>,
+    unfinished: Unfinished,
+    /// How often each group was found.
+    counts: Vec<u16>,
+}
+
+impl Memory {
+    /// Makes room for phrases with so many slots, and for so many groups.
+    fn fit(mut self, slots: usize, groups: usize) -> Self {
+        self.unfinished.places.resize(slots, 0);
+        self.counts.resize(groups, 0);
+        self
+    }
+
+    /// Forgets a search that came to these hits. Only what was touched has to be put back.
+    fn forget(&mut self, hits: &[Hit]) {
+        for hit in hits {
+            self.counts[hit.group] = 0;
+        }
+        for Progress { slot, .. } in self.unfinished.progress.drain(..) {
+            self.unfinished.places[usize::from(slot)] = 0;
+        }
+        self.pieces.clear();
+        // A long line of words that stand in many phrases must not be paid for ever after.
+        self.pieces.shrink_to(PIECES_KEPT);
+    }
+}
+
+/// Room for pieces that a thread keeps.
+const PIECES_KEPT: usize = 4096;
 
 struct Search<'a> {
     automaton: &'a Automaton,
     view: &'a View,
-    /// The pieces found in a line.
-    pieces: Vec<Found>,
-    unfinished: Unfinished,
-    hits: Hits,
+    memory: Memory,
+    found: Vec<Hit>,
 }
 
 /// A piece where it was found. They count in this order: a common word stands in hundreds of phrases, so pieces are put
 /// in order, and not the uses that are made of them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 struct Found {
     end: u32,
     start: u32,
@@ -55,15 +96,15 @@ struct Found {
 
 impl Search<'_> {
     fn line(&mut self, from: usize, line: &str) {
-        self.pieces.clear();
-        let anywhere = self.automaton.root(Head::Anywhere);
-        let at_word_start = self.automaton.root(Head::AtWordStart);
+        let (anywhere, at_word_start) = (self.automaton.anywhere(), self.automaton.at_word_start());
+        let mut pieces = std::mem::take(&mut self.memory.pieces);
+        pieces.clear();
         let mut inside_word = false;
         for (at, c) in line.char_indices() {
             let rest = &line[at..];
             let mut note = |len: usize, list: List| {
                 let after = rest.get(len..).and_then(|after| after.chars().next());
-                self.pieces.push(Found {
+                pieces.push(Found {
                     end: offset(from + at + len),
                     start: offset(from + at),
                     list,
@@ -76,12 +117,12 @@ impl Search<'_> {
             }
             inside_word = is_word_char(c);
         }
-        self.pieces.sort_unstable();
-        let pieces = std::mem::take(&mut self.pieces);
+        // Which of two that stand in the same place comes first does not matter: their uses are put in order.
+        pieces.sort_unstable_by_key(|piece| (piece.end, piece.start));
         for same in pieces.chunk_by(|one, two| (one.end, one.start) == (two.end, two.start)) {
             self.count(same);
         }
-        self.pieces = pieces;
+        self.memory.pieces = pieces;
     }
 
     /// Counts the same words of a text, found as one piece or as two: one that must begin a word, and one that need not.
@@ -92,44 +133,67 @@ impl Search<'_> {
             }
             return;
         }
-        let uses =
-            same.iter().flat_map(|piece| self.automaton.list(piece.list).map(move |number| (number, piece)));
-        let mut uses: Vec<(u32, &Found)> = uses.collect();
-        uses.sort_unstable_by_key(|&(number, _)| number);
-        for (number, piece) in uses {
-            self.count_use(piece, number);
+        let mut uses = std::mem::take(&mut self.memory.uses);
+        uses.clear();
+        for piece in same {
+            uses.extend(self.automaton.list(piece.list).map(|number| (number, *piece)));
         }
+        uses.sort_unstable_by_key(|&(number, _)| number);
+        for (number, piece) in &uses {
+            self.count_use(piece, *number);
+        }
+        self.memory.uses = uses;
     }
 
+    #[inline]
     fn count_use(&mut self, piece: &Found, number: u32) {
         let used = self.automaton.of(number);
         if used.to_word_end && !piece.ends_word {
             return;
         }
         let (start, end) = (piece.start as usize, piece.end as usize);
-        if let Some(from) = self.unfinished.advance(used.step, &self.view.text, start, end) {
-            self.hits.add(self.view, usize::from(used.group), from, end);
+        if let Some(from) = self.memory.unfinished.advance(used.step, &self.view.text, start, end) {
+            self.add(usize::from(used.group), from, end);
+        }
+    }
+
+    /// Takes a hit down. They are few enough for any text: a group counts a few times, not a thousand times.
+    fn add(&mut self, group: usize, start: usize, end: usize) {
+        if let Some(count) = self.memory.counts.get_mut(group).filter(|count| **count < HITS_MAX) {
+            *count += 1;
+            self.found.push(Hit { group, stretch: self.view.stretch_at(start), start, end });
         }
     }
 }
 
 /// How far phrases have come. Most phrases have not begun in any message, so that there is room only for those that have.
+#[derive(Default)]
 struct Unfinished {
     /// For each slot, its place in `progress`, counted from one; zero where nothing was found yet.
     places: Vec<u16>,
     progress: Vec<Progress>,
 }
 
-/// How far a phrase has come: where it began and where its latest piece ended, then the same of the piece before, because
-/// the words that end a phrase may begin like its middle ("change", "change your password"). An end of zero: nothing yet.
-type Progress = [u32; 4];
+/// How far the phrase of a slot has come. An end of zero: nothing yet.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    slot: u16,
+    latest: Reached,
+    /// The same of the piece before, because the words that end a phrase may begin like its middle ("change", "change your
+    /// password").
+    before: Reached,
+}
+
+/// Where a phrase began, and where its latest piece ended.
+#[derive(Clone, Copy, Default)]
+struct Reached {
+    from: u32,
+    end: u32,
+}
 
 impl Unfinished {
-    fn new(slots: usize) -> Self {
-        Self { places: vec![0; slots], progress: Vec::new() }
-    }
-
     /// Moves a phrase on by one piece; where it began, when that was its last.
+    #[inline]
     fn advance(&mut self, step: Step, text: &str, start: usize, end: usize) -> Option<usize> {
         match step {
             Step::Whole => Some(start),
@@ -138,45 +202,47 @@ impl Unfinished {
                 None
             }
             Step::Middle { need, fill, gap } => {
-                if let Some(from) = follow(self.of(need), text, start, gap) {
-                    self.note(fill, from, end);
-                }
+                let from = follow(self.of(need)?, text, start, gap)?;
+                self.note(fill, from, end);
                 None
             }
-            Step::Last { need, gap } => follow(self.of(need), text, start, gap),
+            Step::Last { need, gap } => follow(self.of(need)?, text, start, gap),
         }
     }
 
-    fn of(&self, slot: u16) -> Progress {
-        let place = self.places.get(usize::from(slot)).and_then(|&place| place.checked_sub(1));
-        place.and_then(|place| self.progress.get(usize::from(place))).copied().unwrap_or_default()
+    #[inline]
+    fn of(&self, slot: u16) -> Option<&Progress> {
+        let place = self.places.get(usize::from(slot))?.checked_sub(1)?;
+        self.progress.get(usize::from(place))
     }
 
     fn note(&mut self, slot: u16, from: usize, end: usize) {
         let Some(place) = self.places.get_mut(usize::from(slot)) else { return };
+        let latest = Reached { from: offset(from), end: offset(end) };
         if *place == 0 {
-            self.progress.push(Progress::default());
+            self.progress.push(Progress { slot, latest, ..Progress::default() });
             // There are no more of them than slots.
             *place = u16::try_from(self.progress.len()).unwrap_or(u16::MAX);
+            return;
         }
         let progress = &mut self.progress[usize::from(*place) - 1];
-        let [latest_from, latest_end, ..] = *progress;
-        *progress = [offset(from), offset(end), latest_from, latest_end];
+        progress.before = progress.latest;
+        progress.latest = latest;
     }
 }
 
 /// Where the phrase began that a piece at `start` goes on with.
-fn follow(progress: Progress, text: &str, start: usize, gap: u16) -> Option<usize> {
-    let [latest_from, latest_end, before_from, before_end] = progress.map(|offset| offset as usize);
-    [(latest_from, latest_end), (before_from, before_end)]
-        .into_iter()
-        .find(|&(_, end)| {
-            end > 0 && start >= end && start - end <= usize::from(gap) && {
-                let between = &text[end..start];
-                !between.contains('\n') && !between.contains(" . ")
-            }
-        })
-        .map(|(from, _)| from)
+fn follow(progress: &Progress, text: &str, start: usize, gap: u16) -> Option<usize> {
+    [progress.latest, progress.before].into_iter().find_map(|reached| {
+        let end = reached.end as usize;
+        let is_near = end > 0 && start >= end && start - end <= usize::from(gap);
+        (is_near && !is_parted(&text.as_bytes()[end..start])).then_some(reached.from as usize)
+    })
+}
+
+/// Whether a line or a sentence ends in what lies between two pieces.
+fn is_parted(between: &[u8]) -> bool {
+    between.contains(&b'\n') || between.windows(3).any(|three| three == b" . ")
 }
 
 /// Texts are far shorter than that; in one that is not, phrases are no longer found.
@@ -193,20 +259,5 @@ fn is_word_char(c: char) -> bool {
     }
 }
 
-/// Hits, few enough for any text: a group counts a few times per place, not a thousand times.
-struct Hits {
-    found: Vec<Hit>,
-    counts: Vec<u16>,
-}
-
 /// How often one group is taken down.
 const HITS_MAX: u16 = 24;
-
-impl Hits {
-    fn add(&mut self, view: &View, group: usize, start: usize, end: usize) {
-        if let Some(count) = self.counts.get_mut(group).filter(|count| **count < HITS_MAX) {
-            *count += 1;
-            self.found.push(Hit { group, stretch: view.stretch_at(start), start, end });
-        }
-    }
-}
