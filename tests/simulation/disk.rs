@@ -29,6 +29,9 @@ use tokio::time::sleep;
 use crate::dice::Dice;
 use crate::ledger::{Book, Moment};
 
+/// How often the file is tried while a crashed machine lets go of it, every two milliseconds.
+const LETTING_GO: u32 = 5_000;
+
 /// How often a call fails while the disk makes trouble, in a hundred.
 const FAILING: u64 = 4;
 
@@ -66,8 +69,8 @@ struct Fate {
 
 impl Disk {
     /// The file at `path`, as it is after a start. `threads` is where the store's own tasks run.
-    pub fn open(path: &Path, keyring: Arc<Keyring>, book: &Book, threads: Handle, seed: u64) -> Self {
-        let store = SqliteStore::open(path, keyring, book.clock()).expect("the store opens");
+    pub fn open(path: &Path, keyring: &Arc<Keyring>, book: &Book, threads: Handle, seed: u64) -> Self {
+        let store = free(|| SqliteStore::open(path, Arc::clone(keyring), book.clock()));
         // No two starts in one world draw the same.
         let dice_seed = Dice::of(seed, "disk", &[book.now()]).next();
         Self {
@@ -151,6 +154,18 @@ impl Disk {
                 Poll::Pending => std::thread::park(),
             }
         }
+    }
+}
+
+/// The store, once the crashed machine has let go of the file: the last of its claims may still be ending on another thread.
+fn free(open: impl Fn() -> Result<SqliteStore, StoreError>) -> SqliteStore {
+    let mut tries = 0..LETTING_GO;
+    loop {
+        let opened = open();
+        if !matches!(opened, Err(StoreError::Unreadable(_))) || tries.next().is_none() {
+            return opened.expect("the store opens");
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

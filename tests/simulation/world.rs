@@ -160,9 +160,12 @@ impl<'a> Machine<'a> {
         let wall = START.plus(Duration::from_millis(standing.at));
         let clock = Clock::simulated_and_set(wall, world.set_by);
         let book = Book::open(Arc::clone(&world.ledger), clock, standing.at, scenario.trouble);
-        let keyring = Arc::clone(&world.universe.keyring);
+        let keyring = &world.universe.keyring;
         let threads = world.universe.threads.handle().clone();
         let disk = Arc::new(Disk::open(&world.path, keyring, &book, threads, scenario.seed));
+        if disk.count().1.iter().any(|row| row.state == State::Attempting) {
+            book.breach("after a start nobody attempts what its row says is being attempted".to_owned());
+        }
         let active = Active::new(limits(scenario));
         let lookup = LookupKey::new(&[7; 32]);
         let queue = Queue::new(Arc::clone(&disk) as _, lookup, clock, active.clone());

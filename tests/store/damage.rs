@@ -11,7 +11,7 @@ use authrelay::queue::store::sqlite::{Rescued, SqliteStore, rescue};
 use authrelay::queue::{Claimed, Depth, Keyring, Payload, State, Store, StoreError};
 use rusqlite::Connection;
 
-use crate::support::{noise, Folder, LIFE, START, after, claim, claim_one, draft, draft_to, entry, mail};
+use crate::support::{Folder, LIFE, START, after, claim, claim_one, draft, draft_to, entry, mail, noise};
 
 fn beside(folder: &Folder, suffix: &str) -> PathBuf {
     folder.directory.path().join(format!("queue.db{suffix}"))

@@ -362,8 +362,7 @@ async fn the_file_shrinks_when_the_record_is_pruned() {
     let folder = Folder::new();
     let store = folder.sqlite(START);
     for _ in 0..100 {
-        let id =
-            draft("shop", "anna@example.com", START).payload(mail(&noise(20_000))).stored(&store).await;
+        let id = draft("shop", "anna@example.com", START).payload(mail(&noise(20_000))).stored(&store).await;
         commit(&store, Change::Operate { id, operation: Operation::Remove, at: START }).await;
     }
     let large = draft("shop", "anna@example.com", START).payload(mail(&noise(2_000_000)));
