@@ -177,6 +177,15 @@ impl Scene {
         self.doubted += count;
     }
 
+    /// Answers from this one on came from a machine without power, which can't have sent any.
+    pub fn unpowered(&self, first: usize) {
+        for one in self.submissions.get().iter_mut().skip(first) {
+            if matches!(one.answer, Answer::Accepted(_)) {
+                one.answer = Answer::None;
+            }
+        }
+    }
+
     /// To be called when the process is gone: what is taken from here on is taken after the fault.
     pub fn fault(&mut self) {
         self.upstream.wait_seen("the end of its connections", |seen| seen.ended == seen.connections);
