@@ -150,7 +150,7 @@ async fn a_lost_index_is_refused_and_a_rescue_keeps_every_message() {
     assert_eq!(fs::read(&rescued.damaged).unwrap(), before, "the damaged file is kept as it is");
     for claimed in all_due(&store).await {
         let Payload::Mail { message, .. } = claimed.payload() else { panic!("a mail") };
-        assert_eq!(message, noise(3_000));
+        assert_eq!(*message, noise(3_000));
         ids.retain(|id| *id != claimed.entry().id);
     }
     assert!(ids.is_empty());
