@@ -382,7 +382,7 @@ mod tests {
         }
     }
 
-    /// Found by timing: marks that nothing closes took the square of their number, 20 seconds for 64 KiB.
+    /// Found by timing: marks that nothing closes took the square of their number, 20 seconds in 10 MB of them.
     #[test]
     fn marks_that_nothing_closes_are_looked_at_once() {
         for unit in ["\"a \u{201c}b ", "\u{201c} 'a b' ", "\u{201c}", "'"] {
