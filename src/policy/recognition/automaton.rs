@@ -298,6 +298,10 @@ mod tests {
             }
             if node & OUTPUT != 0 {
                 found.push(index + 1);
+                // Nothing goes on from there: what stands behind it is another node's.
+                if automaton.number((node >> PLACE_SHIFT) as usize) & END != 0 {
+                    break;
+                }
             }
         }
         found
