@@ -47,10 +47,12 @@ impl Address {
         if local.len() > LOCAL_PART_MAX || !(is_dot_string(local) || is_quoted_string(local)) {
             return Err(AddressError::LocalPart);
         }
-        if !is_domain(domain) && !is_address_literal(domain) {
+        // Checked as it is kept: some small letters are longer than their capitals.
+        let domain = domain.to_lowercase();
+        if !is_domain(&domain) && !is_address_literal(&domain) {
             return Err(AddressError::Domain);
         }
-        let text = format!("{local}@{}", domain.to_lowercase());
+        let text = format!("{local}@{domain}");
         Ok(Self { text: Arc::from(text), at })
     }
 
@@ -250,6 +252,13 @@ mod tests {
         ] {
             assert!(Address::parse(text).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_domain_that_is_too_long_in_small_letters_is_refused() {
+        let label = "\u{23a}".repeat(31);
+        let outcome = Address::parse(&format!("anna@{label}.example"));
+        assert_eq!(outcome, Err(AddressError::Domain));
     }
 
     #[test]

@@ -39,13 +39,13 @@ pub fn run(arguments: Arguments) {
         let senders = scene.begin(USUAL);
         let answered = rng.usize(..all);
         scene.wait_answered(before + answered);
-        let promised = scene.submissions().len();
+        let done = scene.done();
         mounted.pull();
         scene.relay.kill9();
         senders.into_iter().for_each(finish);
         // The file system goes down at once, but the machine goes on until the kill, and a sync that was under way may
         // still be told to have worked.
-        scene.unpowered(promised);
+        scene.unpowered(done);
         // Whoever was told to come again between the cut and the kill was told so by a machine without power.
         scene.doubt(scene.put_off() - put_off);
         scene.fault();

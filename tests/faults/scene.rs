@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -50,6 +51,8 @@ pub struct Scene {
     pub unheard: Unheard,
     submissions: Arc<Watched<Vec<Submission>>>,
     faults: Vec<usize>,
+    /// Which texts were posted by a machine without power.
+    unpowered: Vec<Range<usize>>,
     /// How many may arrive though they were put off.
     doubted: usize,
     sent: usize,
@@ -115,6 +118,7 @@ impl Scene {
             unheard: Arc::default(),
             submissions: Arc::default(),
             faults: Vec::new(),
+            unpowered: Vec::new(),
             doubted: 0,
             sent: 0,
         }
@@ -177,13 +181,38 @@ impl Scene {
         self.doubted += count;
     }
 
-    /// Answers from this one on came from a machine without power, which can't have sent any.
-    pub fn unpowered(&self, first: usize) {
-        for one in self.submissions.get().iter_mut().skip(first) {
+    /// How many were answered and how many texts posted so far.
+    pub fn done(&self) -> (usize, usize) {
+        (self.submissions.get().len(), self.provider.fake.posts().len())
+    }
+
+    /// To be called when the process is gone: what was answered and posted from there on came from a machine without
+    /// power, which can't have done it.
+    pub fn unpowered(&mut self, (answers, posts): (usize, usize)) {
+        for one in self.submissions.get().iter_mut().skip(answers) {
             if matches!(one.answer, Answer::Accepted(_)) {
                 one.answer = Answer::None;
             }
         }
+        self.unpowered.push(posts..self.provider.fake.posts().len());
+    }
+
+    /// The texts that the provider got. One that was posted without power is no repeat of another.
+    fn texts(&self) -> Vec<(String, String)> {
+        let post = |post: crate::harness::fake_twilio::Seen| {
+            let field = |name: &str| post.field(name).unwrap_or_default().to_owned();
+            (field("To"), field("Body"))
+        };
+        let all: Vec<_> = self.provider.fake.posts().into_iter().map(post).collect();
+        let powered = |place: usize| !self.unpowered.iter().any(|without| without.contains(&place));
+        let counts = |place: usize, to: &str| {
+            let again = |(other, (number, _)): (usize, &(String, String))| {
+                other != place && number == to && powered(other)
+            };
+            powered(place) || !all.iter().enumerate().any(again)
+        };
+        let kept = all.iter().enumerate().filter(|(place, (to, _))| counts(*place, to));
+        kept.map(|(_, text)| text.clone()).collect()
     }
 
     /// To be called when the process is gone: what is taken from here on is taken after the fault.
@@ -245,14 +274,10 @@ impl Scene {
     }
 
     fn look(&self, end: impl Fn(&str) -> End) -> Observed {
-        let post = |post: crate::harness::fake_twilio::Seen| {
-            let field = |name: &str| post.field(name).unwrap_or_default().to_owned();
-            (field("To"), field("Body"))
-        };
         let mut seen = Observed {
             submissions: self.submissions(),
             mails: self.copies(),
-            texts: self.provider.fake.posts().into_iter().map(post).collect(),
+            texts: self.texts(),
             ends: BTreeMap::new(),
             faults: self.faults.clone(),
         };
