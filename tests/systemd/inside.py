@@ -353,7 +353,7 @@ def reload_under_load():
             run("systemctl", "reload", "authrelay")
         write_config(CONFIG.replace("hostname", "hostnam"))
         assert run("systemctl", "reload", "authrelay", check=False).returncode != 0, "a wrong file is refused"
-        journal = run("journalctl", "--unit", "authrelay.service", "--output", "cat", "-n", "40").stdout
+        journal = run("journalctl", "--unit", "authrelay.service", "--output", "cat", "-n", "1000").stdout
         assert "hostnam" in journal, journal
         write_config(CONFIG)
         run("systemctl", "reload", "authrelay")
