@@ -125,7 +125,10 @@ fn without_cause(case: &Case<'_>, life: &Life<'_>) -> Option<String> {
     let at = life.events.last().map(|event| event.at)?;
     // A last chance is five seconds before the end, and one second of that is not worth waiting for.
     let early = life.row.state == State::Expired
-        && at < expires(life.put, life.kind).minus(std::time::Duration::from_secs(7));
+        && at
+            < expires(life.put, life.kind)
+                .minus(std::time::Duration::from_secs(7))
+                .minus(case.set_back(life.put.began));
     if early {
         return Some(format!("it expired at {at:?}, before its time"));
     }

@@ -185,6 +185,13 @@ impl<'a> Case<'a> {
         self.faults(at.saturating_sub(STEP_SHOWS), at).any(|(_, fault)| matches!(fault, Fault::Step(1..)))
     }
 
+    /// By how much the clock was set back after a moment. A start gives what was accepted in its future one life from then on.
+    fn set_back(&self, since: Moment) -> std::time::Duration {
+        let back =
+            |(_, fault)| if let Fault::Step(millis @ ..0) = fault { i64::unsigned_abs(millis) } else { 0 };
+        std::time::Duration::from_millis(self.faults(since, Moment::MAX).map(back).sum())
+    }
+
     /// The fault at which what an upstream said of a copy was in flight: nothing of it is on record before.
     fn forgotten_at(&self, copy: &Try, row: MessageId) -> Option<Moment> {
         let dot = copy.dot?;
